@@ -1,0 +1,6 @@
+"""The hostabi command."""
+
+
+def main() -> int:
+    """Placeholder entry until the commands land."""
+    return 2
