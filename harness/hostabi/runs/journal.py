@@ -1,0 +1,311 @@
+"""The journal: what was measured, one JSON record per line, appended and flushed as it happens.
+
+The file is the lock: whoever writes holds an exclusive ``flock`` (flock(2)) on
+it. The lock belongs to the open file description, so a child that is given the
+descriptor writes under its parent's lock, and keeps it if the parent is killed.
+Each record is one ``write`` to a descriptor opened with ``O_APPEND``, so records
+of several processes never mix. A process killed in the middle of a write leaves
+a torn last line; the next writer cuts it off and says so.
+"""
+
+from __future__ import annotations
+
+import datetime
+import errno
+import fcntl
+import functools
+import hashlib
+import os
+import platform
+import secrets
+import sys
+import threading
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self, TypeVar
+
+import msgspec
+
+from hostabi import __version__, resources
+from hostabi.errors import InputError, StorageError
+from hostabi.model import SCHEMA, Outcome
+from hostabi.runs.records import BuildUsed, CaptureDone, CellKey, Record, Session, TestCell
+
+ENVIRONMENT = "HOSTABI_JOURNAL_DESCRIPTOR"
+"""Names the descriptor of a journal that a parent process holds open and locked."""
+
+_LINE_LIMIT = 1 << 20
+_DETAIL_LIMIT = 16_000
+_NOT_MEASURING = {"cli.py", "commands", "diff", "results", "selftest"}
+_DECODER: msgspec.json.Decoder[Record] = msgspec.json.Decoder(Record)
+_ENCODER = msgspec.json.Encoder()
+_R = TypeVar("_R", bound=msgspec.Struct)
+
+
+@dataclass(frozen=True)
+class Contents:
+    """All records of a journal, oldest first. ``torn`` is what was left of a last line."""
+
+    records: tuple[Record, ...]
+    torn: bytes = b""
+
+    def of(self, kind: type[_R]) -> Iterator[_R]:
+        """The records of one kind, oldest first."""
+        return (record for record in self.records if isinstance(record, kind))
+
+    def cells(self) -> dict[CellKey, TestCell]:
+        """The last outcome of each cell."""
+        return {cell.key: cell for cell in self.of(TestCell)}
+
+    def builds(self) -> dict[str, BuildUsed]:
+        """The last provenance of each build, by name."""
+        return {build.name: build for build in self.of(BuildUsed)}
+
+    def captures(self) -> dict[str, CaptureDone]:
+        """The last capture of each build, by name."""
+        return {capture.build: capture for capture in self.of(CaptureDone)}
+
+    def since(self, source: str) -> Contents:
+        """Only what was measured by sessions of the same ``source`` digest."""
+        same = {session.session for session in self.of(Session) if session.source == source}
+        return Contents(tuple(record for record in self.records if record.session in same))
+
+
+def parse(data: bytes, name: str) -> Contents:
+    """Decode a journal's bytes; ``name`` is used in errors.
+
+    Raises InputError for a line that is no record, and for a journal written
+    by a newer hostabi. A last line without its newline is torn, not an error.
+    """
+    *lines, torn = data.split(b"\n")
+    records: list[Record] = []
+    for number, line in enumerate(lines, 1):
+        try:
+            record = _DECODER.decode(line)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise InputError(
+                f"{name}, line {number}: not a record of this hostabi's journal: {error}",
+                advice="name another file with --journal, or move this one away",
+            ) from error
+        if isinstance(record, Session) and record.schema > SCHEMA:
+            raise InputError(
+                f"{name} has schema {record.schema}; this hostabi {__version__} knows {SCHEMA}",
+                advice="use the newer hostabi that wrote it, or name another file with --journal",
+            )
+        records.append(record)
+    return Contents(tuple(records), torn)
+
+
+def read(path: Path) -> Contents:
+    """Read a journal without locking it. InputError when it is missing or foreign."""
+    try:
+        return parse(path.read_bytes(), str(path))
+    except OSError as error:
+        raise InputError(
+            f"cannot read journal {path}: {error.strerror}",
+            advice="make one with `hostabi run`, or name another file with --journal",
+        ) from error
+
+
+class Journal:
+    """An open journal: a context manager; safe for several threads."""
+
+    def __init__(self, path: Path, descriptor: int, contents: Contents, *, owned: bool) -> None:
+        self.path = path
+        self.session = ""
+        self.source = source_digest()
+        self.torn = len(contents.torn)
+        self._descriptor = descriptor
+        self._owned = owned
+        self._mutex = threading.Lock()
+        self._all = list(contents.records)
+        self._cells = contents.since(self.source).cells()
+
+    @classmethod
+    def open(cls, path: Path) -> Self:
+        """Open ``path`` for writing, making it and its folder if needed.
+
+        Raises InputError when another run writes to it or when it is not ours
+        to append to, StorageError when it cannot be written.
+        """
+        inherited = os.environ.get(ENVIRONMENT, "")
+        if inherited:
+            return cls._inherit(path, inherited)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        except OSError as error:
+            raise StorageError(
+                f"cannot write journal {path}: {error.strerror}",
+                advice="name a file in a folder you can write with --journal",
+            ) from error
+        try:
+            _lock(descriptor, path)
+            contents = parse(_read_all(descriptor), str(path))
+            if contents.torn:
+                os.ftruncate(descriptor, os.fstat(descriptor).st_size - len(contents.torn))
+            return cls(path, descriptor, contents, owned=True)
+        except BaseException:
+            os.close(descriptor)
+            raise
+
+    @classmethod
+    def _inherit(cls, path: Path, number: str) -> Self:
+        try:
+            descriptor = int(number)
+            same = os.path.samestat(os.fstat(descriptor), path.stat())
+        except (OSError, ValueError):
+            same = False
+        if not same:
+            raise InputError(
+                f"{ENVIRONMENT}={number} is not an open descriptor of {path}",
+                advice=f"unset {ENVIRONMENT}; it is set by hostabi for its own child processes",
+            )
+        contents = parse(_read_all(descriptor), str(path))
+        return cls(path, descriptor, Contents(contents.records), owned=False)
+
+    @property
+    def descriptor(self) -> int:
+        """To be passed to a child, whose environment names it as :data:`ENVIRONMENT`."""
+        return self._descriptor
+
+    def begin(self, *, accelerator: str = "auto", arguments: Iterable[str] = ()) -> str:
+        """Record a new session and return its name."""
+        self.session = secrets.token_hex(4)
+        self.append(
+            Session(
+                session=self.session,
+                started=now(),
+                tool=__version__,
+                source=self.source,
+                process=os.getpid(),
+                accelerator=accelerator,
+                host=f"{platform.system()} {platform.release()} {platform.machine()}",
+                arguments=tuple(arguments),
+            )
+        )
+        return self.session
+
+    def append(self, record: Record) -> None:
+        """Write one record; it is on disk when this returns. StorageError when it cannot be."""
+        if isinstance(record, TestCell) and len(record.detail) > _DETAIL_LIMIT:
+            record = msgspec.structs.replace(record, detail=record.detail[-_DETAIL_LIMIT:])
+        line = _ENCODER.encode(record) + b"\n"
+        if len(line) > _LINE_LIMIT:
+            raise InputError(f"a record of {len(line)} bytes is too long for the journal")
+        with self._mutex:
+            try:
+                _write_whole(self._descriptor, line)
+                os.fsync(self._descriptor)
+            except OSError as error:
+                raise StorageError(
+                    f"cannot write journal {self.path}: {error.strerror}",
+                    advice="free some space; the run resumes where it stopped",
+                ) from error
+            self._all.append(record)
+            if isinstance(record, TestCell):
+                self._cells[record.key] = record
+
+    def has(self, key: CellKey) -> bool:
+        """Whether the cell's outcome is known: recorded by the same source, and not ``error``."""
+        cell = self._cells.get(key)
+        return cell is not None and cell.outcome is not Outcome.ERROR
+
+    def contents(self) -> Contents:
+        """Everything in the file now, with what child processes appended."""
+        return parse(_read_all(self._descriptor), str(self.path))
+
+    def capture(self, build: str) -> Path | None:
+        """The saved capture of ``build`` made by the same source, if its file is unharmed."""
+        done = self.contents().since(self.source).captures().get(build)
+        if done is None:
+            return None
+        path = self.path.parent / done.file
+        try:
+            digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        except OSError:
+            return None
+        return path if digest == done.sha256 else None
+
+    def close(self) -> None:
+        """Give the lock up. A descriptor that was inherited stays open."""
+        if self._owned:
+            os.close(self._descriptor)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def now() -> str:
+    """The time in UTC, ISO 8601, to the second."""
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+
+
+@functools.cache
+def source_digest() -> str:
+    """Digest of all that decides a result: the package, the agent's sources, suites, runtimes.
+
+    What only compares or renders is left out: a new rule or ledger entry
+    measures nothing anew.
+    """
+    digest = hashlib.sha256(sys.version.encode())
+    package = Path(__file__).resolve().parent.parent
+    for folder in (package, resources.agent_sources(), resources.suites()):
+        for path in sorted(folder.rglob("*")):
+            name = path.relative_to(folder)
+            if path.suffix in {".py", ".c", ".h"} and name.parts[0] not in _NOT_MEASURING:
+                digest.update(f"{name}\0".encode() + path.read_bytes())
+    runtimes = resources.kernels() / "runtimes.toml"
+    digest.update(runtimes.read_bytes() if runtimes.is_file() else b"")
+    return digest.hexdigest()[:16]
+
+
+def _lock(descriptor: int, path: Path) -> None:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno not in {errno.EWOULDBLOCK, errno.EACCES}:
+            raise StorageError(
+                f"cannot lock journal {path}: {error.strerror}",
+                advice="name a file on a local file system with --journal",
+            ) from error
+        raise InputError(
+            f"another run{_owner(descriptor, path)} writes to {path}",
+            advice="wait until it ends, or name another file with --journal",
+        ) from error
+
+
+def _owner(descriptor: int, path: Path) -> str:
+    try:
+        sessions = list(parse(_read_all(descriptor), str(path)).of(Session))
+    except InputError:
+        return ""
+    return f" (process {sessions[-1].process})" if sessions else ""
+
+
+def _read_all(descriptor: int) -> bytes:
+    parts: list[bytes] = []
+    offset = 0
+    while part := os.pread(descriptor, 1 << 20, offset):
+        parts.append(part)
+        offset += len(part)
+    return b"".join(parts)
+
+
+def _write_whole(descriptor: int, line: bytes) -> None:
+    """Write ``line`` or nothing of it, so that a full disk leaves no half record."""
+    written = os.write(descriptor, line)
+    if written == len(line):
+        return
+    os.ftruncate(descriptor, os.fstat(descriptor).st_size - written)
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

@@ -1,0 +1,125 @@
+"""What a journal holds: one small frozen record per line, told apart by its ``record`` field."""
+
+from __future__ import annotations
+
+import msgspec
+
+from hostabi.model import SCHEMA, Outcome
+
+
+class Session(msgspec.Struct, frozen=True, tag_field="record", tag="session"):
+    """One process that measures. Every later record names the session it belongs to."""
+
+    session: str
+    started: str
+    """UTC, ISO 8601."""
+    tool: str
+    source: str
+    """Digest of the harness and its suites; results of another digest are not reused."""
+    process: int
+    accelerator: str = "auto"
+    host: str = ""
+    arguments: tuple[str, ...] = ()
+    schema: int = SCHEMA
+
+
+class BuildUsed(msgspec.Struct, frozen=True, tag_field="record", tag="build"):
+    """A build that was booted, with its provenance."""
+
+    session: str
+    name: str
+    line: str
+    release: str
+    version: str
+    flavour: str
+    suite: str
+    image: str
+    """SHA-256 of the kernel image."""
+    packages: dict[str, str] = {}
+    emulator: str = ""
+    accelerator: str = ""
+    note: str = ""
+
+
+class Planned(msgspec.Struct, frozen=True, tag_field="record", tag="planned"):
+    """How many cells a suite has on a build, so that a table can tell part from all."""
+
+    session: str
+    build: str
+    suite: str
+    cells: int
+
+
+class TestCell(msgspec.Struct, frozen=True, tag_field="record", tag="cell"):
+    """The outcome of one test on one build, runtime and variant. ``seconds`` is its duration."""
+
+    session: str
+    build: str
+    test: str
+    outcome: Outcome
+    runtime: str = ""
+    variant: str = ""
+    reason: str = ""
+    seconds: float = 0.0
+    detail: str = ""
+    """The tail of what the test printed about its failure."""
+
+    __test__ = False
+    """Not a test class, whatever pytest makes of its name."""
+
+    @property
+    def key(self) -> CellKey:
+        """What makes two records the same cell."""
+        return CellKey(self.build, self.test, self.runtime, self.variant)
+
+
+class CellKey(msgspec.Struct, frozen=True):
+    """The identity of a cell. Lockstep cells name all their builds, joined by ``+``."""
+
+    build: str
+    test: str
+    runtime: str = ""
+    variant: str = ""
+
+
+class CaptureDone(msgspec.Struct, frozen=True, tag_field="record", tag="capture"):
+    """A capture that was saved. ``file`` is relative to the journal's folder."""
+
+    session: str
+    build: str
+    file: str
+    sha256: str
+    facts: int
+    seconds: float = 0.0
+
+
+class SurfaceError(msgspec.Struct, frozen=True, tag_field="record", tag="surface-error"):
+    """A surface that could not be captured on a build."""
+
+    session: str
+    build: str
+    surface: str
+    reason: str
+
+
+class StepError(msgspec.Struct, frozen=True, tag_field="record", tag="step-error"):
+    """A step (fetch, boot, suites) that failed for a line or build as a whole."""
+
+    session: str
+    build: str
+    step: str
+    reason: str
+
+
+class Finished(msgspec.Struct, frozen=True, tag_field="record", tag="finished"):
+    """A run came to its end; without this record a table says that the run is not complete."""
+
+    session: str
+    ended: str
+    builds: tuple[str, ...]
+    exit_code: int
+
+
+Record = (
+    Session | BuildUsed | Planned | TestCell | CaptureDone | SurfaceError | StepError | Finished
+)
