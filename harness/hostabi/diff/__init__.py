@@ -1,0 +1,1 @@
+"""What differs between two captures, how grave it is, and who is hit. Knows no surface."""

@@ -1,0 +1,249 @@
+"""What a delta means: the first rule that applies decides its class.
+
+Every rule is a small pure function of one delta and its context. Its name,
+with dashes, is the id that tables and JSON show. Rules know kinds, aspects and
+the shape of values, never a surface or a single fact.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import errno
+from collections.abc import Callable, Mapping, Sequence
+
+from hostabi.diff import keys
+from hostabi.diff.compare import by_key, members
+from hostabi.diff.impact import Dependence, Impact
+from hostabi.diff.ledger import Ledger
+from hostabi.model import Capture, Class, Delta, Fact, Finding, Kind
+
+
+@dataclasses.dataclass(frozen=True)
+class Context:
+    """What a rule may ask besides the delta itself."""
+
+    dependence: Dependence
+    """What is known about who depends on the fact's subject."""
+    after: Mapping[str, Fact]
+    """The newer capture's facts of the same surface."""
+
+
+Rule = Callable[[Delta, Context], Class | None]
+
+
+def _is_setting(delta: Delta) -> bool:
+    side = delta.old or delta.new
+    return side is not None and side.kind is Kind.DEFAULT
+
+
+def _off(fact: Fact | None) -> bool:
+    return fact is None or fact.value == keys.OFF
+
+
+def setting_superseded(delta: Delta, context: Context) -> Class | None:
+    """A switch went, and one that takes its place is on."""
+    if not _is_setting(delta) or _off(delta.old) or not _off(delta.new):
+        return None
+    heirs = (context.after.get(key) for key in context.dependence.superseded_by)
+    return Class.CHANGE if any(not _off(heir) for heir in heirs) else None
+
+
+def needed_setting_lost(delta: Delta, context: Context) -> Class | None:
+    """A switch that something depends on is off or gone."""
+    lost = _is_setting(delta) and not _off(delta.old) and _off(delta.new)
+    return Class.BREAK if lost and context.dependence.needed else None
+
+
+def feature_gated_off(delta: Delta, context: Context) -> Class | None:
+    """What worked without a switch moved behind a new one, and that is off."""
+    closed = _is_setting(delta) and delta.old is None and delta.new is not None and _off(delta.new)
+    return Class.BREAK if closed and context.dependence.gates else None
+
+
+def switch_without_effect(delta: Delta, context: Context) -> Class | None:
+    """A switch that is off came or went."""
+    both_off = _is_setting(delta) and _off(delta.old) and _off(delta.new)
+    return Class.CHANGE if both_off else None
+
+
+def setting_lost(delta: Delta, context: Context) -> Class | None:
+    """A setting nothing is known to depend on is off or gone."""
+    return Class.CHANGE if _is_setting(delta) and _off(delta.new) else None
+
+
+def setting_gained(delta: Delta, context: Context) -> Class | None:
+    """A setting is there or on, and was not."""
+    return Class.ADDITION if _is_setting(delta) and _off(delta.old) else None
+
+
+def removed(delta: Delta, context: Context) -> Class | None:
+    """The thing is gone."""
+    return Class.BREAK if delta.new is None else None
+
+
+def added(delta: Delta, context: Context) -> Class | None:
+    """The thing is new."""
+    return Class.ADDITION if delta.old is None else None
+
+
+def _works(value: object) -> bool | None:
+    """True for a working operation, False for an errno, None for any other value."""
+    if value == keys.OK:
+        return True
+    return False if value in errno.errorcode.values() else None
+
+
+def works_no_more(delta: Delta, context: Context) -> Class | None:
+    """An operation that worked fails."""
+    old, new = _both(delta)
+    return Class.BREAK if _works(old.value) and _works(new.value) is False else None
+
+
+def works_now(delta: Delta, context: Context) -> Class | None:
+    """An operation that failed works."""
+    old, new = _both(delta)
+    return Class.ADDITION if _works(old.value) is False and _works(new.value) else None
+
+
+def errno_changed(delta: Delta, context: Context) -> Class | None:
+    """An operation fails in another way; callers choose their fallback by errno."""
+    old, new = _both(delta)
+    return Class.BREAK if _works(old.value) is False and _works(new.value) is False else None
+
+
+def ability_lost(delta: Delta, context: Context) -> Class | None:
+    """What was possible is not (true to false)."""
+    old, new = _both(delta)
+    return Class.BREAK if old.value is True and new.value is False else None
+
+
+def ability_gained(delta: Delta, context: Context) -> Class | None:
+    """What was not possible is (false to true)."""
+    old, new = _both(delta)
+    return Class.ADDITION if old.value is False and new.value is True else None
+
+
+def permission_lost(delta: Delta, context: Context) -> Class | None:
+    """A permission bit of the mode is gone."""
+    bits = _mode_bits(delta)
+    return Class.BREAK if bits and bits[0] & ~bits[1] else None
+
+
+def permission_gained(delta: Delta, context: Context) -> Class | None:
+    """The mode only got wider."""
+    return Class.CHANGE if _mode_bits(delta) else None
+
+
+def signature_changed(delta: Delta, context: Context) -> Class | None:
+    """The kernel spells the argument types of a call in another way."""
+    return Class.CHANGE if keys.aspect(delta.key) == keys.SIGNATURE else None
+
+
+def member_lost(delta: Delta, context: Context) -> Class | None:
+    """A name is gone from a list."""
+    old, new = _both(delta)
+    if Kind.MEMBERS not in (old.kind, new.kind):
+        return None
+    return Class.BREAK if members(old.value) - members(new.value) else None
+
+
+def member_gained(delta: Delta, context: Context) -> Class | None:
+    """A list only got longer."""
+    old, new = _both(delta)
+    return Class.ADDITION if Kind.MEMBERS in (old.kind, new.kind) else None
+
+
+def setting_changed(delta: Delta, context: Context) -> Class | None:
+    """A setting's value at boot is another."""
+    return Class.CHANGE if _is_setting(delta) else None
+
+
+def hardware_default_changed(delta: Delta, context: Context) -> Class | None:
+    """On equal hardware the kernel derives another value."""
+    old, new = _both(delta)
+    return Class.CHANGE if Kind.HARDWARE in (old.kind, new.kind) else None
+
+
+def value_changed(delta: Delta, context: Context) -> Class | None:
+    """A property of the interface itself is another."""
+    return Class.BREAK
+
+
+RULES: tuple[Rule, ...] = (
+    setting_superseded,
+    needed_setting_lost,
+    feature_gated_off,
+    switch_without_effect,
+    setting_lost,
+    setting_gained,
+    removed,
+    added,
+    works_no_more,
+    works_now,
+    errno_changed,
+    ability_lost,
+    ability_gained,
+    permission_lost,
+    permission_gained,
+    signature_changed,
+    member_lost,
+    member_gained,
+    setting_changed,
+    hardware_default_changed,
+    value_changed,
+)
+
+
+def rule_id(rule: Rule) -> str:
+    """The rule's name as output shows it: ``needed-setting-lost``."""
+    return rule.__name__.replace("_", "-")
+
+
+def meaning(identifier: str) -> str:
+    """One sentence on what the rule with this id says; empty for an id that is not known."""
+    for rule in RULES:
+        if rule_id(rule) == identifier:
+            return (rule.__doc__ or "").strip()
+    return ""
+
+
+def classify(
+    deltas: Sequence[Delta], old: Capture, new: Capture, impact: Impact, ledger: Ledger
+) -> list[Finding]:
+    """Grade each delta, name who is hit, and mark what the ledger expects."""
+    after = {name: by_key(facts, where=name) for name, facts in new.surfaces.items()}
+
+    def graded(delta: Delta) -> Finding:
+        dependence = impact.on(delta.surface, delta.key)
+        grade, rule = decide(delta, Context(dependence, after.get(delta.surface, {})))
+        entry = ledger.entry_for(delta, old, new)
+        known = f"{entry.reason} [{entry.citation}]" if entry else ""
+        return Finding(delta, grade, rule, dependence.who, known)
+
+    return [graded(delta) for delta in deltas]
+
+
+def decide(delta: Delta, context: Context) -> tuple[Class, str]:
+    """The class of one delta, and the id of the rule that decided it."""
+    for rule in RULES:
+        grade = rule(delta, context)
+        if grade is not None:
+            return grade, rule_id(rule)
+    raise AssertionError("the last rule applies to every delta")
+
+
+def _both(delta: Delta) -> tuple[Fact, Fact]:
+    """Both sides; the rules above saw to it that there are two."""
+    assert delta.old is not None
+    assert delta.new is not None
+    return delta.old, delta.new
+
+
+def _mode_bits(delta: Delta) -> tuple[int, int] | None:
+    if keys.aspect(delta.key) != keys.MODE:
+        return None
+    old, new = _both(delta)
+    try:
+        return int(str(old.value), 8), int(str(new.value), 8)
+    except ValueError:
+        return None

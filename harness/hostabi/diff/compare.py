@@ -1,0 +1,106 @@
+"""Two captures in, the facts that differ out. How two values compare is their kind."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from hostabi.diff import keys
+from hostabi.errors import InputError
+from hostabi.model import Capture, Delta, Fact, Kind, Value
+
+_LOOSENESS = (Kind.VALUE, Kind.DEFAULT, Kind.MEMBERS, Kind.HARDWARE, Kind.VOLATILE)
+
+
+def compare(old: Capture, new: Capture) -> list[Delta]:
+    """The facts that differ, by surface and key.
+
+    Only surfaces that both captures hold are compared (see :func:`missing`).
+    Aspects of a thing that came or went as a whole are not told again. A fact
+    with the value None was not determined and differs from nothing.
+    """
+    hardware = equal_hardware(old, new)
+    return [
+        delta
+        for delta in _pairs(old, new)
+        if delta.old is None or delta.new is None or _differs(delta.old, delta.new, hardware)
+    ]
+
+
+def incomparable(old: Capture, new: Capture) -> list[Delta]:
+    """Facts whose values differ but say nothing, because the captures' hardware differs."""
+    if equal_hardware(old, new):
+        return []
+    return [
+        delta
+        for delta in _pairs(old, new)
+        if delta.old is not None
+        and delta.new is not None
+        and _looser(delta.old, delta.new) is Kind.HARDWARE
+        and delta.old.value != delta.new.value
+    ]
+
+
+def missing(old: Capture, new: Capture) -> list[str]:
+    """Surfaces that only one of the two captures holds, so nothing is said about them."""
+    return sorted(old.surfaces.keys() ^ new.surfaces.keys())
+
+
+def equal_hardware(old: Capture, new: Capture) -> bool:
+    """Whether values that the kernel derives from RAM and CPUs may be compared."""
+    return (old.variant.cpus, old.variant.memory) == (new.variant.cpus, new.variant.memory)
+
+
+def by_key(facts: Iterable[Fact], *, where: str = "") -> dict[str, Fact]:
+    """Facts by key.
+
+    Raises InputError when a key occurs twice, for one of the two would be lost.
+    """
+    table: dict[str, Fact] = {}
+    for fact in facts:
+        if fact.key in table:
+            raise InputError(
+                f"{where or 'surface'}: fact {fact.key!r} is there twice",
+                advice="take the capture again",
+            )
+        table[fact.key] = fact
+    return table
+
+
+def members(value: Value) -> frozenset[str]:
+    """The names in a value: a list as it is, a text as one name."""
+    if isinstance(value, list):
+        return frozenset(value)
+    return frozenset() if value in (None, "") else frozenset((str(value),))
+
+
+def _pairs(old: Capture, new: Capture) -> Iterator[Delta]:
+    for surface in sorted(old.surfaces.keys() & new.surfaces.keys()):
+        before = by_key(old.surfaces[surface], where=f"{old.build}, surface {surface}")
+        after = by_key(new.surfaces[surface], where=f"{new.build}, surface {surface}")
+        for key in sorted(before.keys() | after.keys()):
+            delta = Delta(surface, key, before.get(key), after.get(key))
+            one_sided = delta.old is None or delta.new is None
+            if one_sided and _told_by_subject(key, before, after):
+                continue
+            yield delta
+
+
+def _told_by_subject(key: str, before: dict[str, Fact], after: dict[str, Fact]) -> bool:
+    """Whether an aspect is one-sided only because its whole subject is."""
+    thing = keys.subject(key)
+    return thing != key and (thing in before) != (thing in after)
+
+
+def _looser(old: Fact, new: Fact) -> Kind:
+    return max(old.kind, new.kind, key=_LOOSENESS.index)
+
+
+def _differs(old: Fact, new: Fact, hardware: bool) -> bool:
+    if old.value is None or new.value is None:
+        return False
+    kind = _looser(old, new)
+    if kind is Kind.VOLATILE or (kind is Kind.HARDWARE and not hardware):
+        return False
+    if kind is Kind.MEMBERS:
+        return members(old.value) != members(new.value)
+    return old.value != new.value

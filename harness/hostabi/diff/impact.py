@@ -1,0 +1,152 @@
+"""Who depends on what, with the evidence: read from kernels/impact.toml.
+
+[sources]
+runc-check = "opencontainers/runc script/check-config.sh at 76d9cf5da5"
+
+[[entry]]
+surface = "config"
+keys = ["CONFIG_OVERLAY_FS"]
+who = ["engine: docker"]
+needed = true
+evidence = ["runc-check"]
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import fnmatch
+import functools
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import msgspec
+
+from hostabi import resources
+from hostabi.diff import keys
+from hostabi.errors import InputError
+
+CATEGORIES = ("runtime", "engine", "init system", "libc", "workload")
+"""Who can be hit; each ``who`` starts with one of them and a colon."""
+
+
+class Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One piece of evidence. ``keys`` are subjects; ``*`` and ``?`` stand for any characters."""
+
+    surface: str
+    keys: tuple[str, ...]
+    who: tuple[str, ...]
+    evidence: tuple[str, ...]
+    """Names from ``sources``, or addresses."""
+    needed: bool = False
+    """Losing the switch breaks those in ``who``."""
+    gates: bool = False
+    """A feature they used without this switch moved behind it."""
+    superseded_by: tuple[str, ...] = ()
+    """Subjects of the same surface that take its place."""
+
+
+class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    sources: dict[str, str] = {}
+    entry: tuple[Entry, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class Dependence:
+    """What all entries together say of one fact's subject."""
+
+    who: tuple[str, ...] = ()
+    needed: bool = False
+    gates: bool = False
+    superseded_by: tuple[str, ...] = ()
+    evidence: tuple[str, ...] = ()
+
+
+_NOBODY = Dependence()
+
+
+@dataclasses.dataclass(frozen=True)
+class Impact:
+    """Entries by the subject they name, and those with wildcards apart."""
+
+    sources: Mapping[str, str]
+    exact: Mapping[tuple[str, str], tuple[Entry, ...]]
+    wild: tuple[tuple[str, str, Entry], ...]
+
+    def on(self, surface: str, key: str) -> Dependence:
+        """Who depends on the subject of ``key``; nobody known is an empty record."""
+        thing = keys.subject(key)
+        found = list(self.exact.get((surface, thing), ()))
+        found += [
+            entry
+            for where, pattern, entry in self.wild
+            if where == surface and fnmatch.fnmatchcase(thing, pattern)
+        ]
+        if not found:
+            return _NOBODY
+        return Dependence(
+            who=_joined(entry.who for entry in found),
+            needed=any(entry.needed for entry in found),
+            gates=any(entry.gates for entry in found),
+            superseded_by=_joined(entry.superseded_by for entry in found),
+            evidence=tuple(
+                self.sources.get(name, name) for name in _joined(entry.evidence for entry in found)
+            ),
+        )
+
+
+def read_impact(path: Path) -> Impact:
+    """Read one file of evidence.
+
+    Raises InputError, naming the file, for anything that is not of this form.
+    """
+    try:
+        content = msgspec.toml.decode(path.read_bytes(), type=_File)
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise InputError(
+            f"{path}: not a usable file of evidence: {error}",
+            advice="see the head of hostabi/diff/impact.py for its form",
+        ) from error
+    exact: dict[tuple[str, str], tuple[Entry, ...]] = {}
+    wild: list[tuple[str, str, Entry]] = []
+    for entry in content.entry:
+        _check(path, entry, content.sources)
+        for key in entry.keys:
+            if "*" in key or "?" in key:
+                wild.append((entry.surface, key, entry))
+            else:
+                where = (entry.surface, key)
+                exact[where] = (*exact.get(where, ()), entry)
+    return Impact(content.sources, exact, tuple(wild))
+
+
+@functools.cache
+def shipped() -> Impact:
+    """The evidence that travels with hostabi."""
+    return read_impact(resources.kernels() / "impact.toml")
+
+
+NONE = Impact({}, {}, ())
+"""No evidence at all."""
+
+
+def _check(path: Path, entry: Entry, sources: Mapping[str, str]) -> None:
+    problems = [
+        f"{who!r} does not start with one of: {', '.join(CATEGORIES)}"
+        for who in entry.who
+        if who.partition(":")[0] not in CATEGORIES
+    ]
+    problems += [
+        f"evidence {name!r} is neither in [sources] nor an address"
+        for name in entry.evidence
+        if name not in sources and not name.startswith("https://")
+    ]
+    for field in ("keys", "who", "evidence"):
+        if not getattr(entry, field):
+            problems.append(f"{field} is empty")
+    if problems:
+        raise InputError(f"{path}: entry for {', '.join(entry.keys)}: {'; '.join(problems)}")
+
+
+def _joined(parts: Iterable[Iterable[str]]) -> tuple[str, ...]:
+    """All names in their first order, each once."""
+    return tuple(dict.fromkeys(name for part in parts for name in part))
