@@ -1,0 +1,495 @@
+/* Deeds: one thing tried, answered in one line with value, errno, signal and
+ * data. What a limit or a restriction does is shown by these, not by the value
+ * somebody stored. */
+#define _GNU_SOURCE
+#include "probe.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <grp.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/sysmacros.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { DATA_LIMIT = 65536, FORK_LIMIT = 4096, DESCRIPTOR_LIMIT = 1 << 20, MIB = 1 << 20 };
+
+struct outcome {
+	long long value;
+	int error;  /* errno, 0 when the deed was done */
+	int signal; /* what ended the child that did it */
+	char data[DATA_LIMIT];
+	size_t length;
+};
+
+static struct outcome out;
+
+static void fail(void)
+{
+	out.error = errno;
+}
+
+/* Run `work` in a child and take over its value (through shared memory, so it
+ * survives a kill) and how it ended. */
+struct shared {
+	long long value;
+	int error;
+};
+
+static void in_child(void (*work)(struct shared *shared, int argc, char **argv), int argc,
+		     char **argv)
+{
+	struct shared *shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE,
+				     MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	int status = 0;
+
+	if (shared == MAP_FAILED) {
+		fail();
+		return;
+	}
+	pid_t child = fork();
+	if (child == 0) {
+		work(shared, argc, argv);
+		_exit(0);
+	}
+	if (child < 0) {
+		fail();
+		return;
+	}
+	while (waitpid(child, &status, 0) < 0 && errno == EINTR)
+		;
+	out.value = shared->value;
+	out.error = shared->error;
+	out.signal = WIFSIGNALED(status) ? WTERMSIG(status) : 0;
+	munmap(shared, sizeof(*shared));
+}
+
+static void do_read(int argc, char **argv)
+{
+	size_t limit = argc > 2 ? strtoul(argv[2], NULL, 0) : 4096;
+	long length = read_file(argv[1], out.data, limit < DATA_LIMIT ? limit : DATA_LIMIT);
+
+	if (length < 0)
+		out.error = (int)-length;
+	else
+		out.value = (long long)(out.length = (size_t)length);
+}
+
+static int flags_of(const char *mode)
+{
+	int flags = O_CLOEXEC | O_NONBLOCK | O_NOCTTY;
+
+	flags |= strchr(mode, '+') ? O_RDWR : strchr(mode, 'w') ? O_WRONLY : O_RDONLY;
+	if (strchr(mode, 'c'))
+		flags |= O_CREAT;
+	if (strchr(mode, 'x'))
+		flags |= O_EXCL;
+	if (strchr(mode, 'd'))
+		flags |= O_DIRECTORY;
+	return flags;
+}
+
+static void do_open(int argc, char **argv)
+{
+	int fd = open(argv[1], flags_of(argc > 2 ? argv[2] : "r"), 0644);
+
+	if (fd < 0)
+		fail();
+	else
+		close(fd);
+}
+
+static void do_write(int argc, char **argv)
+{
+	int fd = open(argv[1], flags_of(argc > 3 ? argv[3] : "w"), 0644);
+
+	if (fd < 0) {
+		fail();
+		return;
+	}
+	out.value = write(fd, argv[2], strlen(argv[2]));
+	if (out.value < 0)
+		fail();
+	close(fd);
+}
+
+/* Names joined by "/", the one byte that no name has. */
+static void do_list(int argc, char **argv)
+{
+	struct dirent **entries = NULL;
+	int found = scandir(argv[1], &entries, NULL, alphasort);
+
+	(void)argc;
+	if (found < 0)
+		fail();
+	for (int i = 0; i < found; i++) {
+		const char *name = entries[i]->d_name;
+		size_t length = strlen(name);
+
+		if (strcmp(name, ".") != 0 && strcmp(name, "..") != 0) {
+			out.value++;
+			if (out.length + length + 1 < DATA_LIMIT) {
+				if (out.length)
+					out.data[out.length++] = '/';
+				memcpy(out.data + out.length, name, length);
+				out.length += length;
+			}
+		}
+		free(entries[i]);
+	}
+	free(entries);
+}
+
+/* "mode uid gid major minor size", the mode with its type bits, in octal. */
+static void do_stat(int argc, char **argv)
+{
+	struct stat status;
+
+	(void)argc;
+	if (lstat(argv[1], &status) != 0) {
+		fail();
+		return;
+	}
+	out.length = (size_t)snprintf(out.data, DATA_LIMIT, "%o %u %u %u %u %lld", status.st_mode,
+				      status.st_uid, status.st_gid, major(status.st_rdev),
+				      minor(status.st_rdev), (long long)status.st_size);
+}
+
+/* copy FROM TO MODE: with the set-uid bit when MODE has it. */
+static void do_copy(int argc, char **argv)
+{
+	int from = open(argv[1], O_RDONLY | O_CLOEXEC);
+	int to = open(argv[2], O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+	ssize_t got = 0;
+
+	(void)argc;
+	if (from < 0 || to < 0) {
+		fail();
+	} else {
+		while ((got = read(from, out.data, DATA_LIMIT)) > 0 &&
+		       write(to, out.data, (size_t)got) == got)
+			out.value += got;
+		if (got != 0 || fchmod(to, (mode_t)strtoul(argv[3], NULL, 8)) != 0)
+			fail();
+	}
+	if (from >= 0)
+		close(from);
+	if (to >= 0)
+		close(to);
+}
+
+static void touch_child(struct shared *shared, int argc, char **argv)
+{
+	long wanted = atol(argv[1]);
+
+	(void)argc;
+	for (; shared->value < wanted; shared->value++) {
+		char *page = mmap(NULL, MIB, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
+				  -1, 0);
+
+		if (page == MAP_FAILED) {
+			shared->error = errno;
+			return;
+		}
+		/* Not zeroes, and not alike: no merging, no shared zero page. */
+		for (size_t i = 0; i < MIB; i += 4096)
+			page[i] = (char)(shared->value + (long long)(i >> 12) + 1);
+	}
+}
+
+/* touch MIB: write to that much memory in a child; value is how much it got. */
+static void do_touch(int argc, char **argv)
+{
+	in_child(touch_child, argc, argv);
+}
+
+static void lock_child(struct shared *shared, int argc, char **argv)
+{
+	size_t size = strtoul(argv[1], NULL, 0) * MIB;
+	void *memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	(void)argc;
+	if (memory == MAP_FAILED || mlock(memory, size) != 0)
+		shared->error = errno;
+}
+
+/* lock MIB: mlock(2) that much in a child. */
+static void do_lock(int argc, char **argv)
+{
+	in_child(lock_child, argc, argv);
+}
+
+static void fork_all(struct shared *shared, long wanted)
+{
+	static pid_t children[FORK_LIMIT];
+
+	while (shared->value < wanted && shared->value < FORK_LIMIT) {
+		pid_t child = fork();
+
+		if (child == 0) {
+			prctl(PR_SET_PDEATHSIG, SIGKILL);
+			pause();
+			_exit(0);
+		}
+		if (child < 0) {
+			shared->error = errno;
+			break;
+		}
+		children[shared->value++] = child;
+	}
+	for (long long i = 0; i < shared->value; i++)
+		kill(children[i], SIGKILL);
+	for (long long i = 0; i < shared->value; i++)
+		waitpid(children[i], NULL, 0);
+}
+
+static void fork_child(struct shared *shared, int argc, char **argv)
+{
+	if (argc > 2 && setresuid((uid_t)atol(argv[2]), (uid_t)atol(argv[2]),
+				  (uid_t)atol(argv[2])) != 0)
+		shared->error = errno;
+	else
+		fork_all(shared, atol(argv[1]));
+}
+
+/* fork N [UID]: have N children at once (as UID); value is how many came to be. */
+static void do_fork(int argc, char **argv)
+{
+	in_child(fork_child, argc, argv);
+}
+
+static void descriptors_child(struct shared *shared, int argc, char **argv)
+{
+	long wanted = atol(argv[1]);
+
+	(void)argc;
+	while (shared->value < wanted && shared->value < DESCRIPTOR_LIMIT) {
+		if (dup(2) < 0) {
+			shared->error = errno;
+			break;
+		}
+		shared->value++;
+	}
+}
+
+/* descriptors N: have N more open in a child; value is how many it got. */
+static void do_descriptors(int argc, char **argv)
+{
+	in_child(descriptors_child, argc, argv);
+}
+
+static void fill_child(struct shared *shared, int argc, char **argv)
+{
+	static char block[4096];
+	long long wanted = atoll(argv[2]);
+	int fd = open(argv[1], O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+
+	(void)argc;
+	signal(SIGXFSZ, SIG_IGN);
+	while (fd >= 0 && shared->value < wanted) {
+		ssize_t done = write(fd, block, sizeof(block));
+
+		if (done <= 0)
+			break;
+		shared->value += done;
+	}
+	if (fd < 0 || shared->value < wanted)
+		shared->error = errno;
+}
+
+/* fill PATH BYTES: write a file that long; value is how far it came. */
+static void do_fill(int argc, char **argv)
+{
+	in_child(fill_child, argc, argv);
+}
+
+static void spin_child(struct shared *shared, int argc, char **argv)
+{
+	struct timespec used = { 0 };
+	long long wanted = atoll(argv[1]);
+
+	(void)argc;
+	while (shared->value < wanted) {
+		clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &used);
+		shared->value = used.tv_sec * 1000LL + used.tv_nsec / 1000000;
+	}
+}
+
+/* spin MILLISECONDS: use that much processor time in a child. */
+static void do_spin(int argc, char **argv)
+{
+	in_child(spin_child, argc, argv);
+}
+
+/* Arguments of a system call: "=text" is a string, all else a number. */
+static long long numbered_call(int argc, char **argv)
+{
+	long arguments[6] = { 0 };
+
+	for (int i = 0; i < 6 && i + 2 < argc; i++) {
+		const char *word = argv[i + 2];
+
+		arguments[i] = word[0] == '=' ? (long)(intptr_t)(word + 1) :
+						(long)strtoull(word, NULL, 0);
+	}
+	return syscall(strtol(argv[1], NULL, 0), arguments[0], arguments[1], arguments[2],
+		       arguments[3], arguments[4], arguments[5]);
+}
+
+/* call NUMBER ARGUMENT...: in the probe itself, so that it lasts. */
+static void do_call(int argc, char **argv)
+{
+	out.value = numbered_call(argc, argv);
+	if (out.value < 0)
+		fail();
+}
+
+static void try_child(struct shared *shared, int argc, char **argv)
+{
+	shared->value = numbered_call(argc, argv);
+	if (shared->value < 0)
+		shared->error = errno;
+}
+
+/* try NUMBER ARGUMENT...: in a child, so that it leaves nothing behind and a
+ * signal can be told. */
+static void do_try(int argc, char **argv)
+{
+	in_child(try_child, argc, argv);
+}
+
+static void exec_child(struct shared *shared, int argc, char **argv)
+{
+	uid_t uid = (uid_t)atol(argv[1]);
+
+	(void)argc;
+	if (uid != geteuid() && (setgroups(0, NULL) != 0 || setresgid(uid, uid, uid) != 0 ||
+				 setresuid(uid, uid, uid) != 0)) {
+		shared->error = errno;
+		return;
+	}
+	execv(argv[2], argv + 2);
+	shared->error = errno;
+}
+
+/* exec UID PATH ARGUMENT...: run a program as UID; it shares our output. */
+static void do_exec(int argc, char **argv)
+{
+	in_child(exec_child, argc, argv);
+}
+
+/* identity: value is the effective user. */
+static void do_identity(int argc, char **argv)
+{
+	(void)argc;
+	(void)argv;
+	out.value = geteuid();
+}
+
+/* await PID: until that process has ended (pidfd_open(2), Linux 5.3). */
+static void do_await(int argc, char **argv)
+{
+	struct pollfd waiting = { .events = POLLIN };
+
+	(void)argc;
+	waiting.fd = (int)syscall(SYS_pidfd_open, (pid_t)atol(argv[1]), 0);
+	/* Gone already is what was waited for. */
+	if (waiting.fd < 0 && errno == ESRCH)
+		return;
+	if (waiting.fd < 0 || poll(&waiting, 1, -1) < 0)
+		fail();
+}
+
+/* signal: wait for any signal; value is its number. Blocked signals reach even
+ * the first process of a pid namespace, which has no default actions. */
+static void do_signal(int argc, char **argv)
+{
+	sigset_t all;
+
+	(void)argc;
+	(void)argv;
+	sigfillset(&all);
+	sigprocmask(SIG_BLOCK, &all, NULL);
+	json_line_begin();
+	json_text("action", "ready");
+	json_line_end();
+	out.value = sigwaitinfo(&all, NULL);
+	if (out.value < 0)
+		fail();
+}
+
+/* detach FILE PATH ARGUMENT...: become a program whose input is empty and whose
+ * output goes to FILE, so that what it leaves behind holds no pipe of ours. */
+static void do_detach(int argc, char **argv)
+{
+	int empty = open("/dev/null", O_RDONLY);
+	int file = open(argv[1], O_WRONLY | O_CREAT | O_TRUNC, 0600);
+
+	(void)argc;
+	if (empty >= 0 && file >= 0 && dup2(empty, 0) == 0 && dup2(file, 1) == 1 &&
+	    dup2(file, 2) == 2) {
+		close(empty);
+		close(file);
+		execv(argv[2], argv + 2);
+	}
+	fail();
+}
+
+static const struct {
+	const char *name;
+	int arguments; /* at least, with the name */
+	void (*act)(int argc, char **argv);
+} deeds[] = {
+	{ "await", 2, do_await },
+	{ "call", 2, do_call },
+	{ "copy", 4, do_copy },
+	{ "descriptors", 2, do_descriptors },
+	{ "detach", 3, do_detach },
+	{ "exec", 3, do_exec },
+	{ "fill", 3, do_fill },
+	{ "fork", 2, do_fork },
+	{ "identity", 1, do_identity },
+	{ "list", 2, do_list },
+	{ "lock", 2, do_lock },
+	{ "open", 2, do_open },
+	{ "read", 2, do_read },
+	{ "signal", 1, do_signal },
+	{ "spin", 2, do_spin },
+	{ "stat", 2, do_stat },
+	{ "touch", 2, do_touch },
+	{ "try", 2, do_try },
+	{ "write", 3, do_write },
+};
+
+bool deed(int argc, char **argv)
+{
+	for (size_t i = 0; i < sizeof(deeds) / sizeof(*deeds); i++) {
+		if (strcmp(deeds[i].name, argv[0]) != 0 || argc < deeds[i].arguments)
+			continue;
+		out.value = 0;
+		out.error = 0;
+		out.signal = 0;
+		out.length = 0;
+		deeds[i].act(argc, argv);
+		json_line_begin();
+		json_text("action", argv[0]);
+		json_number("value", out.value);
+		json_number("errno", out.error);
+		json_number("signal", out.signal);
+		json_bytes("data", out.data, out.length);
+		json_line_end();
+		return true;
+	}
+	return false;
+}
