@@ -85,7 +85,7 @@ def decode(data: bytes, name: str) -> Capture:
 
 
 def _replace(path: Path, data: bytes) -> None:
-    """Give ``path`` this content by way of a temporary sibling, so that it is never half written."""
+    """Give ``path`` this content through a temporary sibling, never half written."""
     descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     sibling = Path(name)
     try:

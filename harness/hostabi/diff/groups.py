@@ -17,9 +17,13 @@ from hostabi.diff import keys
 from hostabi.diff.compare import members
 from hostabi.model import Class, Fact, Finding, Value
 
-_ODD_PREFIX = re.compile(r"CONFIG_[A-Z0-9]+_")
+_CAPITALS = re.compile(r"[A-Z0-9]+_[A-Z0-9]+_")
+"""Names in capitals are grouped by their first two words, for example ``CONFIG_NET_``."""
 _WIDTH = 60
 """Characters of a value that are shown before it is cut."""
+
+_PARTS = 4
+"""Groups that a merged one names."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,6 +36,8 @@ class Group:
     title: str
     change: str
     findings: tuple[Finding, ...]
+    merged: bool = False
+    """Whether this stands for several groups; its title names them, not the facts."""
 
     @property
     def impact(self) -> tuple[str, ...]:
@@ -51,6 +57,42 @@ def group(findings: Sequence[Finding]) -> list[Group]:
     for alike in _split(findings, _effect):
         groups += _by_place(alike)
     return sorted(groups, key=lambda item: min(order[id(finding)] for finding in item.findings))
+
+
+def digest(groups: Sequence[Group], limit: int) -> list[Group]:
+    """Merge the groups of one rule where they are more than ``limit`` and hit nobody known.
+
+    The merged group stands where its largest part stood and names its largest parts.
+    """
+    rules = Counter((item.surface, item.grade, item.rule) for item in groups if not item.impact)
+    merged: dict[tuple[str, str, str], list[Group]] = {}
+    kept: list[Group] = []
+    for item in groups:
+        rule = (item.surface, item.grade, item.rule)
+        if item.impact or item.known or rules[rule] <= limit:
+            kept.append(item)
+        else:
+            merged.setdefault(rule, []).append(item)
+    return kept + [_merged(parts) for parts in merged.values()]
+
+
+def _merged(parts: Sequence[Group]) -> Group:
+    largest = sorted(parts, key=lambda item: -len(item.findings))
+    titles = [item.title for item in largest if len(item.findings) > 1 and "*" in item.title]
+    findings = tuple(finding for item in parts for finding in item.findings)
+    titles = titles[:_PARTS] or [item.title for item in largest[:_PARTS]]
+    first = parts[0]
+    changes = Counter(item.change for item in parts)
+    change = ", ".join(text for text, _ in changes.most_common(2))
+    return Group(
+        surface=first.surface,
+        grade=first.grade,
+        rule=first.rule,
+        title=f"{len(findings)} of them: {', '.join(titles)} ...",
+        change=change if len(changes) <= 2 else f"{change}, ...",
+        findings=findings,
+        merged=True,
+    )
 
 
 def describe(finding: Finding) -> str:
@@ -116,7 +158,7 @@ def _places(finding: Finding) -> list[str]:
     """Patterns with one open component that the key fits: its directories and its siblings."""
     thing, _, aspect = finding.delta.key.partition("#")
     tail = f"#{aspect}" if aspect else ""
-    prefix = _ODD_PREFIX.match(thing)
+    prefix = _CAPITALS.match(thing)
     if prefix:
         return [f"{prefix[0]}*{tail}"]
     parts = thing.split(".")
@@ -133,6 +175,8 @@ def _places(finding: Finding) -> list[str]:
 def _made(title: str, findings: Sequence[Finding]) -> Group:
     first = findings[0]
     if len(findings) > 1:
+        if title.startswith("*"):  # names without a place: tell the names
+            title = ", ".join(finding.delta.key for finding in findings)
         title = f"{title} ({len(findings)})"
     return Group(
         surface=first.delta.surface,

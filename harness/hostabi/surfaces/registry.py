@@ -1,0 +1,79 @@
+"""All surfaces. Adding one is adding a module with a ``SURFACE`` to this package."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import pkgutil
+import time
+from collections.abc import Collection, Iterable
+from typing import cast
+
+import hostabi.surfaces
+from hostabi.errors import HostabiError, InputError
+from hostabi.model import Fact
+from hostabi.progress import SILENT, Progress
+from hostabi.surfaces.source import Source, Surface
+
+
+def _found() -> tuple[Surface, ...]:
+    surfaces = []
+    for module in pkgutil.iter_modules(hostabi.surfaces.__path__):
+        if module.name != "registry":
+            content = importlib.import_module(f"hostabi.surfaces.{module.name}")
+            surface = getattr(content, "SURFACE", None)
+            if surface is not None:
+                surfaces.append(cast(Surface, surface))
+    return tuple(sorted(surfaces, key=lambda surface: surface.name))
+
+
+ALL: tuple[Surface, ...] = _found()
+
+
+@dataclasses.dataclass(frozen=True)
+class Measured:
+    """What could be captured, and what could not and why."""
+
+    surfaces: dict[str, list[Fact]]
+    seconds: dict[str, float]
+    failed: dict[str, HostabiError]
+    """By surface; a failure of one leaves the others whole."""
+    skipped: tuple[str, ...]
+    """Surfaces that need what the source lacks, or another variant."""
+
+
+def named(names: Iterable[str]) -> tuple[Surface, ...]:
+    """Surfaces by name. Raises InputError for a name nobody has."""
+    known = {surface.name: surface for surface in ALL}
+    wanted = list(names)
+    unknown = [name for name in wanted if name not in known]
+    if unknown:
+        raise InputError(
+            f"no surface is called {', '.join(unknown)}", advice=f"known: {', '.join(known)}"
+        )
+    return tuple(known[name] for name in wanted)
+
+
+def measure(
+    source: Source, surfaces: Collection[Surface] = ALL, progress: Progress = SILENT
+) -> Measured:
+    """Capture every given surface that this source and its variant allow."""
+    result = Measured({}, {}, {}, tuple(item.name for item in surfaces if not _fits(item, source)))
+    fitting = [surface for surface in surfaces if _fits(surface, source)]
+    with progress.task("capture", total=len(fitting)) as task:
+        for surface in fitting:
+            task.note(surface.name)
+            began = time.monotonic()
+            try:
+                result.surfaces[surface.name] = surface.capture(source)
+            except HostabiError as error:
+                result.failed[surface.name] = error
+            result.seconds[surface.name] = time.monotonic() - began
+            task.advance()
+    return result
+
+
+def _fits(surface: Surface, source: Source) -> bool:
+    if source.agent is not None and surface.variants and source.variant not in surface.variants:
+        return False
+    return surface.possible(source)

@@ -1,0 +1,177 @@
+"""The syscall table: which calls exist, and which types their arguments have.
+
+Three witnesses: entry points named by BTF, entry points named by kallsyms, and
+the answer to every number itself. The probe decides; where an entry point exists
+and its number answers ENOSYS, the fact says that its witnesses disagree.
+"""
+
+from __future__ import annotations
+
+import errno
+import re
+from collections.abc import Iterable, Mapping, Sequence
+
+from hostabi.agent.client import Agent
+from hostabi.agent.program import Call, End, Program, Ran, Sandbox
+from hostabi.diff import keys
+from hostabi.errors import CallError, HostabiError
+from hostabi.model import Certainty, Fact, Kind, Variant
+from hostabi.surfaces.source import Source
+from hostabi.syscalls import table
+
+LAST = 700
+"""The highest number probed. The table ends below 480 today; x32 has 512 to 547."""
+
+_ENTRY = re.compile(r"__x64_sys_(\w+)$")
+_TRACE = "/sys/kernel/tracing/events/syscalls"
+_BATCH = 100
+_PATIENCE = 0.4
+"""Seconds that a call may block before it counts as implemented."""
+
+_ENTRIES = {
+    "fstat": "newfstat",
+    "lstat": "newlstat",
+    "sendfile": "sendfile64",
+    "stat": "newstat",
+    "umount2": "umount",
+    "uname": "newuname",
+}
+"""Calls whose entry point has another name (arch/x86/entry/syscalls/syscall_64.tbl)."""
+
+_ARGUMENTS = {
+    # kernel/futex: an operation it does not know is ENOSYS; 1 is FUTEX_WAKE, of nobody
+    "futex": (0, 1, 0, 0, 0, 0),
+    # arch/x86/kernel/ldt.c: a function it does not know is ENOSYS; 0 reads nothing
+    "modify_ldt": (0, 0, 0),
+}
+"""Calls that answer ENOSYS to the harmless nonsense which all others are given."""
+
+_NONSENSE = (-1,) * 6
+
+
+class Syscalls:
+    """Facts: ``NAME`` is ``ok`` or ``ENOSYS``; ``NAME#arguments`` the types of its arguments."""
+
+    name = "syscalls"
+    variants: tuple[Variant, ...] = ()
+
+    def possible(self, source: Source) -> bool:
+        """An image or a kernel that runs, either will do."""
+        return source.agent is not None or source.static is not None
+
+    def capture(self, source: Source) -> list[Fact]:
+        """Ask all witnesses there are."""
+        entries: dict[str, list[str]] = {}
+        if source.static is not None:
+            for entry in source.static.syscall_names:
+                entries.setdefault(entry, []).append("btf")
+        if source.agent is None:
+            return _from_entries(entries)
+        for entry in entry_points(source.live.read("/proc/kallsyms").decode(errors="replace")):
+            entries.setdefault(entry, []).append("kallsyms")
+        answers = probe(source.live)
+        facts = _from_answers(answers, entries)
+        present = [fact.key for fact in facts if fact.value == keys.OK]
+        facts += _arguments(source.live, present)
+        return sorted(facts, key=lambda fact: fact.key)
+
+
+SURFACE = Syscalls()
+
+
+def entry_points(kallsyms: str) -> list[str]:
+    """Names of the native entry points in /proc/kallsyms (proc(5)), without their prefix."""
+    found = (_ENTRY.search(line) for line in kallsyms.splitlines() if "__x64_sys_" in line)
+    return sorted({match[1] for match in found if match})
+
+
+def probe(agent: Agent) -> dict[int, bool]:
+    """Whether each number up to :data:`LAST` is implemented.
+
+    Each is called once in a child of its own, with arguments that no call accepts
+    for anything it could do: descriptors, addresses and flags of -1. A call
+    that blocks, kills or ends its process is implemented.
+    """
+    answers: dict[int, bool] = {}
+    for start in range(0, LAST + 1, _BATCH):
+        numbers = range(start, min(start + _BATCH, LAST + 1))
+        programs = [Program(calls=(Call(number, _arguments_of(number)),)) for number in numbers]
+        ran = agent.run(programs, Sandbox(timeout=_PATIENCE))
+        for number, result in zip(numbers, ran, strict=True):
+            answers[number] = _implemented(number, result)
+    return answers
+
+
+def _arguments_of(number: int) -> tuple[int, ...]:
+    return _ARGUMENTS.get(table.name(number), _NONSENSE)
+
+
+def _implemented(number: int, ran: Ran) -> bool:
+    if ran.end is End.REFUSED:
+        raise HostabiError(
+            f"syscall {number} could not be probed: {ran.detail or errno.errorcode.get(ran.code)}",
+            advice="see the agent's message above; the kernel was not asked",
+        )
+    return not ran.values or ran.values[0] != -errno.ENOSYS
+
+
+def _from_entries(entries: Mapping[str, Sequence[str]]) -> list[Fact]:
+    """Without a kernel that runs: a call exists when its entry point does."""
+    return [
+        Fact(name, keys.OK, how="+".join(entries[_entry(name)]), certainty=Certainty.DERIVED)
+        for name in sorted(table.tables().syscalls)
+        if _entry(name) in entries
+    ]
+
+
+def _from_answers(answers: Mapping[int, bool], entries: Mapping[str, Sequence[str]]) -> list[Fact]:
+    facts = []
+    named = set(table.tables().syscalls.values())
+    for number, implemented in answers.items():
+        name = table.name(number)
+        seen = "+".join(entries.get(_entry(name), ()))
+        how = f"probe+{seen}" if seen else "probe"
+        detail = f"number {number}"
+        if implemented:
+            sure = Certainty.PROBED
+            if entries and not seen and number in named:
+                sure = Certainty.CONTRADICTED
+                detail += ": answers, although no entry point has this name"
+            facts.append(Fact(name, keys.OK, how=how, certainty=sure, detail=detail))
+        elif seen:
+            detail += f": answers ENOSYS, although {seen} names an entry point"
+            facts.append(
+                Fact(name, "ENOSYS", how=how, certainty=Certainty.CONTRADICTED, detail=detail)
+            )
+    return facts
+
+
+def _entry(name: str) -> str:
+    return _ENTRIES.get(name, name)
+
+
+def _arguments(agent: Agent, names: Iterable[str]) -> list[Fact]:
+    """Argument types from tracefs, for the calls that it describes; none without tracefs."""
+    facts = []
+    for name in names:
+        try:
+            text = agent.read(f"{_TRACE}/sys_enter_{_entry(name)}/format", 1 << 16)
+        except CallError:
+            continue
+        types = argument_types(text.decode(errors="replace"))
+        key = f"{name}#{keys.SIGNATURE}"
+        facts.append(Fact(key, ", ".join(types) or "none", Kind.VALUE, how="tracefs"))
+    return facts
+
+
+def argument_types(format_text: str) -> list[str]:
+    """The types of a call's arguments from its event's format (kernel: trace/events.rst).
+
+    Newer kernels append what strings point to as ``__data_loc`` fields; those are no arguments.
+    """
+    fields = re.findall(r"^\tfield:(.*?);", format_text, re.MULTILINE)
+    start = next((i for i, field in enumerate(fields) if field.endswith("__syscall_nr")), None)
+    if start is None:
+        return []
+    arguments = [field for field in fields[start + 1 :] if not field.startswith("__data_loc")]
+    return [" ".join(field.rpartition(" ")[0].split()).replace(" *", "*") for field in arguments]

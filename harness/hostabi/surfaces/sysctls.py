@@ -1,0 +1,195 @@
+"""Sysctls: what is under /proc/sys, seen from the host and from a container's namespaces."""
+
+from __future__ import annotations
+
+import errno
+import re
+
+from hostabi.agent.client import Agent, Entry
+from hostabi.agent.program import Call, Pointer, Program, Result, Sandbox
+from hostabi.diff import keys
+from hostabi.errors import CallError
+from hostabi.model import Fact, Kind, Value, Variant
+from hostabi.surfaces.origins import origins
+from hostabi.surfaces.source import Source
+from hostabi.syscalls import table
+
+ROOT = "/proc/sys"
+_CONTENTS = 4096
+"""Bytes read of each file; the kernel writes most values from one buffer of this size."""
+
+_CLONE_NEWIPC = 0x08000000
+_CLONE_NEWUSER = 0x10000000
+_CLONE_NEWNET = 0x40000000
+CONTAINER = Sandbox(
+    namespaces=_CLONE_NEWUSER | _CLONE_NEWNET | _CLONE_NEWIPC, uid=1000, gid=1000, timeout=10.0
+)
+"""The namespaces of a rootless container, as far as sysctls go (sysctl names: namespaces(7))."""
+
+_INTEGER = re.compile(r"-?\d+")
+_BITMAP = re.compile(r"[0-9a-f]{1,8}(,[0-9a-f]{8})+")
+_RANGES = re.compile(r"\d+(-\d+)?(,\d+(-\d+)?)+|\d+-\d+")
+_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_WORD = re.compile(r"[a-z][a-z0-9_-]*")
+_DENIED = (errno.EACCES, errno.EPERM)
+
+
+class Sysctls:
+    """Facts of each sysctl ``NAME``.
+
+    ``NAME`` itself says ``file``; ``NAME#mode``, ``NAME#type`` and ``NAME#value`` are
+    the host's view. ``NAME#userns-visible`` and ``NAME#userns-writable`` are what root of
+    an unprivileged user namespace has with its own network and IPC namespace, and
+    ``NAME#userns-value`` is what such a namespace starts with.
+    """
+
+    name = "sysctls"
+    variants: tuple[Variant, ...] = ()
+
+    def possible(self, source: Source) -> bool:
+        """A kernel that runs."""
+        return source.agent is not None
+
+    def capture(self, source: Source) -> list[Fact]:
+        """Read all twice, with some work for the kernel in between, to tell what moves."""
+        agent = source.live
+        first = _read(agent)
+        inside = _read_inside(agent)
+        _stir(agent)
+        second = _read(agent)
+        identity = _identity(agent)
+        facts: list[Fact] = []
+        for name, entry in first.items():
+            kind = _kind_of(name, entry, second.get(name), identity)
+            facts += _host_facts(name, entry, kind, unprivileged=agent.hello.euid != 0)
+            if inside:
+                facts += _inside_facts(name, entry, inside.get(name), kind)
+        return sorted(facts, key=lambda fact: fact.key)
+
+
+SURFACE = Sysctls()
+
+
+def name_of(path: str) -> str:
+    """The sysctl's name: dots between directories; a dot within one becomes a slash (sysctl(8))."""
+    parts = path.removeprefix(ROOT).strip("/").split("/")
+    return ".".join(part.replace(".", "/") for part in parts)
+
+
+def type_of(text: str) -> str:
+    """What a value looks like, apart from what it is."""
+    if len(text.splitlines()) > 1:
+        return "lines"
+    words = text.split()
+    if words and all(_INTEGER.fullmatch(word) for word in words):
+        return "integer" if len(words) == 1 else f"{len(words)} integers"
+    for shape, name in ((_BITMAP, "bitmap"), (_RANGES, "text"), (_UUID, "uuid")):
+        if len(words) == 1 and shape.fullmatch(words[0]):
+            return name
+    return "text"
+
+
+def value_of(text: str) -> tuple[Value, Kind]:
+    """A value without its white space, and how it compares: several words are members of a list."""
+    words = text.split()
+    if len(words) > 1 and len(text.splitlines()) == 1 and all(map(_WORD.fullmatch, words)):
+        return sorted(words), Kind.MEMBERS
+    return " ".join(words), Kind.DEFAULT
+
+
+def _read(agent: Agent, sandbox: Sandbox | None = None) -> dict[str, Entry]:
+    entries = agent.walk(ROOT, contents=_CONTENTS, sandbox=sandbox)
+    return {name_of(entry.path): entry for entry in entries if entry.kind == "f"}
+
+
+def _read_inside(agent: Agent) -> dict[str, Entry]:
+    """The namespaces' view; empty where this kernel gives us none (the local one may not)."""
+    try:
+        return _read(agent, CONTAINER)
+    except CallError:
+        return {}
+
+
+def _stir(agent: Agent) -> None:
+    """Make files, processes and terminals, so that what counts them moves between two looks."""
+    creat, dup = table.number("creat"), table.number("dup")
+    open_ptmx = Call(table.number("open"), (Pointer(16), 2))
+    names = b"f\0".ljust(16, b"\0") + b"/dev/ptmx\0"
+    calls = (Call(creat, (Pointer(0), 0o600)), *(Call(dup, (Result(0),)) for _ in range(50)))
+    agent.run([Program(calls=(*calls, open_ptmx), data=names) for _ in range(20)])
+
+
+def _identity(agent: Agent) -> frozenset[str]:
+    """Texts that only say which build this is."""
+    try:
+        version = agent.read("/proc/version", _CONTENTS).decode(errors="replace")
+    except CallError:
+        version = ""
+    return frozenset({agent.hello.release, version.strip()} - {""})
+
+
+def _kind_of(
+    name: str, first: Entry, second: Entry | None, identity: frozenset[str]
+) -> tuple[Kind | None, str]:
+    """The kind that overrides what the value looks like, with the reason; None for none."""
+    text = _text(first)
+    origin = origins().get(name)
+    if origin is not None:
+        return origin.kind, f"{origin.reason} ({origin.source})"
+    if second is None or _text(second) != text:
+        return Kind.VOLATILE, "two looks at one boot differ"
+    if _UUID.fullmatch(text.strip()):
+        return Kind.VOLATILE, "a random identifier"
+    stripped = text.strip()
+    if any(stripped and (stripped == known or _within(stripped, known)) for known in identity):
+        return Kind.VOLATILE, "names the build"
+    return None, ""
+
+
+def _within(text: str, known: str) -> bool:
+    return len(text) > 20 and text in known
+
+
+def _host_facts(
+    name: str, entry: Entry, kind: tuple[Kind | None, str], *, unprivileged: bool
+) -> list[Fact]:
+    facts = [
+        Fact(name, "file"),
+        Fact(f"{name}#{keys.MODE}", f"{entry.mode & 0o7777:04o}"),
+    ]
+    if entry.content is None:
+        if entry.errno in _DENIED and (unprivileged or not entry.mode & 0o444):
+            return facts  # we may not look, or nobody may: neither says what it is
+        return [*facts, Fact(f"{name}#{keys.TYPE}", errno.errorcode.get(entry.errno, "unreadable"))]
+    return [
+        *facts,
+        Fact(f"{name}#{keys.TYPE}", type_of(_text(entry))),
+        _value_fact(f"{name}#value", entry, kind),
+    ]
+
+
+def _inside_facts(
+    name: str, outside: Entry, inside: Entry | None, kind: tuple[Kind | None, str]
+) -> list[Fact]:
+    how = "user+net+ipc namespace"
+    facts = [Fact(f"{name}#userns-visible", inside is not None, how=how)]
+    if inside is None:
+        return facts
+    facts.append(Fact(f"{name}#userns-writable", bool(inside.writable), how=how))
+    if inside.writable and inside.content is not None:
+        facts.append(_value_fact(f"{name}#userns-value", inside, kind))
+    return facts
+
+
+def _value_fact(key: str, entry: Entry, override: tuple[Kind | None, str]) -> Fact:
+    value, kind = value_of(_text(entry))
+    stronger, why = override
+    if stronger is Kind.VOLATILE:
+        return Fact(key, None, Kind.VOLATILE, detail=why)
+    if stronger is not None:
+        return Fact(key, value, stronger, detail=why)
+    return Fact(key, value, kind)
+
+
+def _text(entry: Entry) -> str:
+    return (entry.content or b"").decode(errors="backslashreplace")
