@@ -140,15 +140,16 @@ def _effect(finding: Finding) -> tuple[str, ...]:
 
 
 def _by_place(findings: Sequence[Finding]) -> list[Group]:
-    """Split findings of one effect by where their keys lie, largest set first."""
+    """Split findings of one effect by where their keys lie: the narrowest place first."""
     groups: list[Group] = []
     rest = list(findings)
     while rest:
         places = Counter(place for finding in rest for place in _places(finding))
-        place, count = max(places.items(), key=lambda item: (item[1], -len(item[0]), item[0]))
-        if count == 1:
+        shared = [item for item in places.items() if item[1] > 1]
+        if not shared:
             groups += [_made(finding.delta.key, [finding]) for finding in rest]
             break
+        place, _ = max(shared, key=lambda item: (item[0].count("."), item[1], item[0]))
         groups.append(_made(place, [item for item in rest if place in _places(item)]))
         rest = [item for item in rest if place not in _places(item)]
     return groups
