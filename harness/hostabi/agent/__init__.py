@@ -1,0 +1,1 @@
+"""Talking to an agent: its build, the wire, programs and commands."""

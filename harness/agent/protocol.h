@@ -1,0 +1,265 @@
+/*
+ * The wire between the host and the agent: its only definition.
+ *
+ * The C compiler reads this file and so does cffi on the host, hence plain
+ * C only: no packed attributes, no bit fields, no shifted constants, and
+ * every field naturally aligned so that both sides see the same layout.
+ * Numbers are little-endian, as on every machine the agent runs on. Hello
+ * carries the agent's own sizes and offsets, so a difference is found before
+ * anything else is said.
+ *
+ * The host asks, the agent answers, one answer for each request, in order.
+ * An answer repeats the request's type and id. Its status is 0, or an errno
+ * of Linux, and then the payload is a short text that names what failed.
+ * Variable parts follow their fixed struct in the order of their counts;
+ * "padded" parts end on the next multiple of 8 from the payload's start.
+ */
+#ifndef HOSTABI_PROTOCOL_H
+#define HOSTABI_PROTOCOL_H
+
+#include <stdint.h>
+
+#define WIRE_MAGIC 0x49424148
+#define WIRE_VERSION 1
+/* The longest payload either side accepts, in bytes. */
+#define WIRE_LIMIT 33554432
+/* Where a program's arena lies, the same on every kernel. */
+#define WIRE_ARENA 0x200000000000
+/* The largest arena of one program, in bytes. */
+#define WIRE_ARENA_LIMIT 16777216
+/* Arguments of one system call. */
+#define WIRE_ARGUMENTS 6
+
+enum wire_type {
+	WIRE_HELLO = 1,
+	WIRE_PING = 2,
+	WIRE_RUN = 3,
+	WIRE_COMMAND = 4,
+	WIRE_READ = 5,
+	WIRE_WRITE = 6,
+	WIRE_WALK = 7,
+	WIRE_RESET = 8,
+	WIRE_CLOCK = 9,
+	WIRE_SHELL = 10,
+	WIRE_POWER_OFF = 11
+};
+
+struct wire_frame {
+	uint32_t magic;
+	uint32_t type;
+	uint32_t id;
+	uint32_t length;	/* bytes of payload after this struct */
+	int32_t status;
+	uint32_t reserved;
+};
+
+/* Answer to WIRE_HELLO; then the layouts, then the missing paths' text. */
+struct wire_hello {
+	uint32_t version;
+	uint32_t pid1;
+	uint32_t euid;
+	uint32_t cpus;
+	uint64_t memory;	/* bytes */
+	uint64_t features;	/* bits of wire_feature */
+	uint32_t layouts;	/* entries of struct wire_layout */
+	uint32_t missing;	/* bytes of NUL-terminated paths */
+	char release[72];
+	char machine[72];
+};
+
+enum wire_feature {
+	WIRE_HAS_CGROUP2 = 1,
+	WIRE_HAS_CGROUP1 = 2,
+	WIRE_HAS_TRACEFS = 4,
+	WIRE_HAS_DEBUGFS = 8,
+	WIRE_HAS_MODULES = 16
+};
+
+/* "wire_frame.id" for a field, "wire_frame" for a whole struct. */
+struct wire_layout {
+	char name[56];
+	uint32_t offset;
+	uint32_t size;
+};
+
+enum wire_scratch {
+	WIRE_SCRATCH_TMPFS = 0,
+	WIRE_SCRATCH_EXT4 = 1,
+	WIRE_SCRATCH_OVERLAY = 2
+};
+
+enum wire_sandbox_flag {
+	WIRE_MAP_ROOT = 1,
+	WIRE_NO_NEW_PRIVS = 2
+};
+
+struct wire_sandbox {
+	uint64_t namespaces;	/* CLONE_NEW* bits */
+	uint32_t uid;
+	uint32_t gid;
+	uint32_t flags;		/* bits of wire_sandbox_flag */
+	uint32_t scratch;	/* one of wire_scratch */
+	uint32_t timeout;	/* milliseconds */
+	uint32_t filter;	/* bytes of struct sock_filter that follow the request's struct */
+};
+
+enum wire_kind {
+	WIRE_NUMBER = 0,	/* value itself */
+	WIRE_RESULT = 1,	/* value returned by the call with index value */
+	WIRE_WORD = 2,		/* signed number of size bytes found in the arena at offset value */
+	WIRE_POINTER = 3	/* address of the arena plus value */
+};
+
+struct wire_value {
+	uint32_t kind;		/* one of wire_kind */
+	uint32_t size;		/* bytes, of WIRE_WORD only */
+	uint64_t value;
+};
+
+/* Done before a call: size bytes of value are put at offset of the arena. */
+struct wire_store {
+	uint32_t offset;
+	uint32_t size;
+	struct wire_value value;
+};
+
+struct wire_call {
+	int64_t number;
+	uint32_t arguments;
+	uint32_t stores;	/* how many of the program's next stores belong to this call */
+	struct wire_value argument[6];
+};
+
+/* Bytes of the arena to keep as they were right after a call. */
+struct wire_output {
+	uint32_t call;
+	uint32_t offset;
+	uint32_t length;
+	uint32_t reserved;
+};
+
+/* Then calls, stores, outputs and data (padded). */
+struct wire_program {
+	uint32_t calls;
+	uint32_t stores;
+	uint32_t outputs;
+	uint32_t data;		/* bytes the arena starts with */
+	uint32_t arena;		/* bytes */
+	uint32_t reserved;
+};
+
+/* WIRE_RUN: then the filter (padded) and the programs. */
+struct wire_run {
+	struct wire_sandbox sandbox;
+	uint32_t programs;
+	uint32_t reserved;
+};
+
+enum wire_end {
+	WIRE_EXITED = 0,	/* code is the exit status */
+	WIRE_SIGNALLED = 1,	/* code is the signal */
+	WIRE_TIMED_OUT = 2,
+	WIRE_REFUSED = 3	/* the sandbox was not made; code is an errno, step says where */
+};
+
+/*
+ * One for each program: then values (int64_t), taken (uint32_t, 1 when the
+ * output was taken; padded) and the bytes of the outputs that were taken,
+ * each padded.
+ */
+struct wire_ran {
+	uint32_t end;		/* one of wire_end */
+	int32_t code;
+	uint32_t values;
+	uint32_t outputs;
+	char step[32];
+};
+
+/*
+ * WIRE_COMMAND: then text (NUL-terminated strings: root, cwd, the arguments,
+ * the environment as NAME=value) and the bytes of standard input.
+ */
+struct wire_command {
+	uint32_t timeout;	/* milliseconds */
+	uint32_t limit;		/* bytes kept of each stream */
+	uint32_t arguments;
+	uint32_t environment;
+	uint32_t text;		/* bytes */
+	uint32_t input;		/* bytes */
+};
+
+/* Then the bytes of standard output and of standard error. */
+struct wire_completed {
+	int32_t status;		/* exit status, -1 when ended by a signal */
+	int32_t signal;
+	uint32_t timed_out;
+	uint32_t truncated;
+	uint32_t output;
+	uint32_t error;
+};
+
+/* WIRE_READ: then the path. The answer is the bytes. */
+struct wire_read {
+	uint64_t offset;
+	uint32_t limit;
+	uint32_t path;		/* bytes, with the NUL */
+};
+
+enum wire_write_flag {
+	WIRE_CREATE = 1,
+	WIRE_TRUNCATE = 2
+};
+
+/* WIRE_WRITE: then the path and the bytes. */
+struct wire_write {
+	uint64_t offset;
+	uint32_t mode;
+	uint32_t flags;		/* bits of wire_write_flag */
+	uint32_t path;		/* bytes, with the NUL */
+	uint32_t length;
+};
+
+enum wire_walk_flag {
+	WIRE_FOLLOW_MOUNTS = 1,
+	WIRE_IN_SANDBOX = 2
+};
+
+/* WIRE_WALK: then the filter (padded) and the path. */
+struct wire_walk {
+	struct wire_sandbox sandbox;
+	uint32_t path;		/* bytes, with the NUL */
+	uint32_t contents;	/* bytes kept of each regular file; 0 opens none */
+	uint32_t entries;	/* most entries to answer */
+	uint32_t flags;		/* bits of wire_walk_flag */
+};
+
+struct wire_walked {
+	uint32_t entries;
+	uint32_t truncated;	/* 1: there was more than fits the limits */
+};
+
+/* Then the path, the target and the content (padded together). */
+struct wire_entry {
+	uint64_t size;
+	uint64_t rdev;
+	uint32_t kind;		/* a letter: f d l c b p s, or ? when it cannot be told */
+	uint32_t mode;		/* permission bits, with set-user-id and the like */
+	uint32_t uid;
+	uint32_t gid;
+	int32_t error;		/* errno of looking at it or of reading it */
+	int32_t writable;	/* 1 or 0; -1 when it was not tried */
+	uint32_t path;		/* bytes */
+	uint32_t target;	/* bytes of a symbolic link's target */
+	int32_t content;	/* bytes; -1 when it was not read */
+	uint32_t reserved;
+};
+
+/* WIRE_CLOCK: then the entropy. */
+struct wire_clock {
+	int64_t seconds;
+	int64_t nanoseconds;
+	uint32_t entropy;	/* bytes */
+	uint32_t reserved;
+};
+
+#endif

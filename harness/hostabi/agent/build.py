@@ -1,0 +1,99 @@
+"""Building the C programs with the compiler of the ziglang wheel: static, no system compiler."""
+
+from __future__ import annotations
+
+import hashlib
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+from typing import Literal, Protocol
+
+from hostabi import resources
+from hostabi.agent import wire
+from hostabi.errors import HostabiError, InputError
+
+Kind = Literal["agent", "probe"]
+
+_TARGETS = {"x86_64": "x86_64-linux-musl"}
+_FLAGS = (
+    "-static",
+    "-Os",
+    "-s",
+    "-std=gnu17",
+    "-D_GNU_SOURCE",
+    "-Wall",
+    "-Wextra",
+    "-Werror",
+    # Programs of system calls may damage what these two rely on.
+    "-fno-stack-protector",
+    "-fno-sanitize=all",
+)
+_DEADLINE = 600
+"""Seconds; the first use of the compiler builds musl as well."""
+
+
+class FileCache(Protocol):
+    """The part of a cache that is needed here: make a file at most once."""
+
+    def file(self, kind: str, key: str, build: Callable[[Path], None]) -> Path:
+        """Return the file for ``key``, calling ``build`` with a path to write if there is none."""
+
+
+def sources(kind: Kind) -> list[Path]:
+    """The C files of a program: ``probe*.c`` are the probe's, all others the agent's."""
+    files = sorted(resources.agent_sources().glob("*.c"))
+    return [file for file in files if file.name.startswith("probe") == (kind == "probe")]
+
+
+def _key(kind: Kind, files: list[Path], arch: str) -> str:
+    digest = hashlib.sha256(repr((kind, arch, _FLAGS, version("ziglang"))).encode())
+    for file in [*files, *sorted(resources.agent_sources().glob("*.h"))]:
+        digest.update(file.name.encode() + b"\0" + file.read_bytes() + b"\0")
+    digest.update(wire.layout_rows().encode())
+    return digest.hexdigest()
+
+
+def _compile(files: list[Path], arch: str, output: Path) -> None:
+    with tempfile.TemporaryDirectory(prefix="hostabi-build-") as folder:
+        Path(folder, "layouts.h").write_text(wire.layout_rows())
+        built = Path(folder, "built")
+        argv = [sys.executable, "-m", "ziglang", "cc", "-target", _TARGETS[arch], *_FLAGS]
+        argv += [f"-I{folder}", "-o", str(built), *map(str, files)]
+        try:
+            done = subprocess.run(
+                argv, capture_output=True, text=True, timeout=_DEADLINE, check=False
+            )
+        except subprocess.TimeoutExpired as error:
+            raise HostabiError(
+                f"the C compiler did not finish within {_DEADLINE} s",
+                advice="look at the load of this machine and try again",
+            ) from error
+        if done.returncode or not built.exists():
+            raise HostabiError(
+                f"the C compiler failed:\n{done.stderr.strip()[-4000:]}",
+                advice="`python -m ziglang version` should work; the cache of zig needs free space",
+            )
+        output.write_bytes(built.read_bytes())
+        output.chmod(0o755)
+
+
+def binary(kind: Kind, cache: FileCache, arch: str = "x86_64") -> Path:
+    """The static program, built on first use and kept by its sources, flags and compiler.
+
+    Raises InputError for an unknown architecture or when there is nothing to
+    build, HostabiError when the compiler fails.
+    """
+    if arch not in _TARGETS:
+        raise InputError(
+            f"the agent is not built for {arch}", advice=f"known: {', '.join(_TARGETS)}"
+        )
+    files = sources(kind)
+    if not files:
+        raise InputError(
+            f"no sources of the {kind} in {resources.agent_sources()}",
+            advice="this installation of hostabi is incomplete; install it again",
+        )
+    return cache.file("binaries", _key(kind, files, arch), lambda path: _compile(files, arch, path))

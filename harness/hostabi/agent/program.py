@@ -1,0 +1,133 @@
+"""Programs of system calls, and the sandbox each runs in: plain data.
+
+A program is built once on the host and runs unchanged on every kernel: its
+memory (the arena) lies at one fixed address, its descriptors are numbered
+from 3, and its folder is fresh.
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """The value that call number ``call`` of the same program returned; 0 if it has not run yet."""
+
+    call: int
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    """The signed number of ``size`` (1 to 8) bytes found in the arena when it is needed."""
+
+    offset: int
+    size: int = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Pointer:
+    """The address of the arena plus ``offset``."""
+
+    offset: int
+
+
+Argument = int | Result | Word | Pointer
+
+
+@dataclass(frozen=True, slots=True)
+class Store:
+    """``size`` (up to 8) bytes of ``value`` are put into the arena just before a call."""
+
+    offset: int
+    value: Argument
+    size: int = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One system call by number, with up to six arguments; the others are 0."""
+
+    number: int
+    arguments: tuple[Argument, ...] = ()
+    stores: tuple[Store, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """Bytes of the arena to return as they were right after call number ``call``."""
+
+    call: int
+    offset: int
+    length: int
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """Calls made one after another. ``data`` is what the arena of ``arena`` bytes starts with.
+
+    A process that a call makes (fork, clone) ends at once with status 0: only
+    the first process goes on, so that what is recorded has one author.
+    """
+
+    calls: tuple[Call, ...]
+    data: bytes = b""
+    arena: int = 65536
+    outputs: tuple[Output, ...] = ()
+
+
+class Scratch(enum.StrEnum):
+    """The kind of file system on which a program finds its fresh, empty folder."""
+
+    TMPFS = "tmpfs"
+    EXT4 = "ext4"
+    OVERLAY = "overlay"
+
+
+@dataclass(frozen=True, slots=True)
+class Sandbox:
+    """What a program runs in.
+
+    ``namespaces`` are CLONE_NEW* bits of clone(2); in a new PID namespace the
+    program is process 1. With CLONE_NEWUSER one identity is mapped: ``uid``
+    outside is 0 inside (``map_root``) or keeps its number. Where the agent has
+    no privileges, 0 stands for the agent's own user and any other is refused.
+    ``timeout`` is in seconds; ``seccomp`` is an array of struct sock_filter,
+    seccomp(2), loaded last.
+    """
+
+    namespaces: int = 0
+    uid: int = 0
+    gid: int = 0
+    map_root: bool = True
+    no_new_privs: bool = False
+    scratch: Scratch = Scratch.TMPFS
+    timeout: float = 2.0
+    seccomp: bytes = b""
+
+
+class End(enum.StrEnum):
+    """How a program ended."""
+
+    EXITED = "exited"
+    SIGNALLED = "signalled"
+    TIMED_OUT = "timed out"
+    REFUSED = "refused"
+    """The sandbox could not be made: ``code`` is the errno, ``detail`` names the step."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ran:
+    """What a program did.
+
+    ``code`` is the exit status, the signal or the errno, as ``end`` says.
+    ``values`` are what the calls that were done returned, -errno for an error.
+    An output whose call was not done is empty.
+    """
+
+    end: End
+    code: int
+    values: tuple[int, ...] = ()
+    outputs: tuple[bytes, ...] = ()
+    detail: str = ""
