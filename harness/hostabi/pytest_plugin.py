@@ -1,1 +1,352 @@
-"""The pytest plugin."""
+"""The pytest plugin: ``--kernel`` and its kin, and fixtures that hand out guests.
+
+A test that uses ``agent``, ``kernel`` or ``machine`` runs once for each
+``--kernel``, one that uses ``runtime`` also for each ``--runtime``, and one that
+uses ``lockstep`` runs once over all kernels together. Identifiers stay
+readable: ``test_hostname[6.1-runc]``.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+from collections.abc import Generator, Iterator, Sequence
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, NoReturn
+
+import hypothesis
+import pytest
+from hypothesis.database import DirectoryBasedExampleDatabase
+
+from hostabi import resources
+from hostabi.errors import HostabiError
+from hostabi.model import Outcome
+from hostabi.progress import SILENT, Progress, Silent
+from hostabi.pytest_journal import OUTCOME, Recorder, variant
+from hostabi.runs import journal as journal_module
+from hostabi.runs import outcomes
+from hostabi.runs.guests import RUNNING, Guests
+from hostabi.runs.provenance import used
+
+if TYPE_CHECKING:
+    from hostabi.agent.client import Agent
+    from hostabi.kernels.build import Build
+    from hostabi.machine.machine import Machine
+    from hostabi.oci.runtimes import Runtime
+    from hostabi.packages.context import Packages
+    from hostabi.runs.lockstep import Lockstep
+
+GUESTS = pytest.StashKey[Guests]()
+"""Where the session's guests are kept; a test of the plugin puts stand-ins here."""
+
+_LOST = pytest.StashKey[bool]()
+_SPECS = pytest.StashKey[tuple[str, ...]]()
+_RUNTIMES = pytest.StashKey[tuple[str, ...]]()
+_PR_SET_PDEATHSIG = 1
+
+
+def unsupported(reason: str) -> NoReturn:
+    """End the test as ``unsupported``: this kernel or runtime lacks what it needs, and why."""
+    pytest.skip(f"{outcomes.UNSUPPORTED}{reason}")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add hostabi's options."""
+    group = parser.getgroup("hostabi", "kernels under test")
+    group.addoption(
+        "--kernel",
+        action="append",
+        default=[],
+        metavar="SPEC",
+        help="a line (6.1), version, file, folder, oldest, newest, all or running; may be "
+        "repeated or a comma list. Default: running, the kernel you are on, as an "
+        "unprivileged process without a guest",
+    )
+    group.addoption(
+        "--runtime",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="an OCI runtime of the catalogue or a path to one; may be repeated or a comma list",
+    )
+    group.addoption(
+        "--accel",
+        choices=("auto", "kvm", "tcg"),
+        default="auto",
+        help="how guests run; kvm fails where it does not work",
+    )
+    group.addoption("--jobs", type=int, default=None, help="guests alive at a time")
+    group.addoption("--journal", type=Path, help="record each cell here, and skip recorded ones")
+    group.addoption("--mirror", help="where Debian packages come from; else apt's sources")
+    group.addoption("--flavour", default="", help="of the kernel package; default cloud-amd64")
+    group.addoption("--short", action="store_true", help="few examples, no slow tests")
+    group.addoption(
+        "--lockstep",
+        choices=("with", "only", "without"),
+        default="with",
+        help="tests that run over all kernels at once; they need two kernels or more",
+    )
+    group.addoption("--deadline", type=float, default=600.0, help="seconds for one test")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Settle kernels and runtimes, hypothesis profiles, and the journal."""
+    config.stash[_SPECS] = _expand(config.getoption("--kernel"))
+    config.stash[_RUNTIMES] = _listed(config.getoption("--runtime"))
+    database = DirectoryBasedExampleDatabase(resources.cache() / "hypothesis")
+    common = {"deadline": None, "derandomize": False, "database": database, "print_blob": True}
+    hypothesis.settings.register_profile("hostabi", max_examples=100, **common)  # type: ignore[arg-type]
+    hypothesis.settings.register_profile("hostabi-short", max_examples=15, **common)  # type: ignore[arg-type]
+    hypothesis.settings.load_profile("hostabi-short" if config.getoption("--short") else "hostabi")
+
+
+def _listed(values: Sequence[str]) -> tuple[str, ...]:
+    """Split comma lists and drop repetitions, keeping the order."""
+    return tuple(dict.fromkeys(part for value in values for part in value.split(",") if part))
+
+
+def _expand(values: Sequence[str]) -> tuple[str, ...]:
+    specs = _listed(values)
+    if not {"oldest", "newest", "all"}.intersection(specs):
+        return specs or (RUNNING,)
+    from hostabi.kernels.catalogue import default_lines  # noqa: PLC0415
+
+    lines = default_lines()
+    named = {"oldest": lines[:1], "newest": lines[-1:], "all": lines}
+    return tuple(dict.fromkeys(spec for name in specs for spec in named.get(name, (name,))))
+
+
+class _Lines(Silent):
+    """Progress as lines of pytest's own output, past its capturing."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self._config = config
+
+    def say(self, text: str) -> None:
+        """Print one line."""
+        reporter = self._config.pluginmanager.get_plugin("terminalreporter")
+        capture = self._config.pluginmanager.get_plugin("capturemanager")
+        if reporter is not None and capture is not None:
+            with capture.global_and_fixture_disabled():
+                reporter.ensure_newline()
+                reporter.write_line(f"hostabi: {text}")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Open the journal, which needs the names of all builds, before anything is collected."""
+    config = session.config
+    path = config.getoption("--journal")
+    if path is None:
+        return
+    try:
+        _start_journal(config, path)
+    except HostabiError as error:
+        raise pytest.UsageError(str(error)) from error
+
+
+def _start_journal(config: pytest.Config, path: Path) -> None:
+    if os.environ.get(journal_module.ENVIRONMENT):
+        # The run that started us was killed if we outlive it: prctl(2).
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    pool = _guests(config)
+    names = {spec: pool.build(spec).name for spec in config.stash[_SPECS]}
+    journal = journal_module.Journal.open(path)
+    config.add_cleanup(journal.close)
+    journal.begin(
+        accelerator=config.getoption("--accel"),
+        arguments=[str(argument) for argument in config.invocation_params.args],
+    )
+    config.pluginmanager.register(Recorder(journal, names), "hostabi-recorder")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run a test once for each kernel, and for each runtime if it uses one."""
+    config = metafunc.config
+    if "kernel_spec" in metafunc.fixturenames:
+        specs = config.stash[_SPECS]
+        metafunc.parametrize(
+            "kernel_spec", specs, scope="session", ids=[Path(spec).name for spec in specs]
+        )
+    if "runtime_name" in metafunc.fixturenames:
+        names = _runtimes(config)
+        metafunc.parametrize(
+            "runtime_name", names, scope="session", ids=[Path(name).name for name in names]
+        )
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what the options exclude: lockstep over one kernel, slow tests of a short run."""
+    mode = config.getoption("--lockstep")
+    alone = len(config.stash[_SPECS]) < 2
+    short = config.getoption("--short")
+
+    def wanted(item: pytest.Item) -> bool:
+        together = "lockstep" in getattr(item, "fixturenames", ())
+        if together and (mode == "without" or alone):
+            return False
+        if mode == "only" and not together:
+            return False
+        return not (short and item.get_closest_marker("slow") is not None)
+
+    left_out = [item for item in items if not wanted(item)]
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if wanted(item)]
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
+    """Bound a test by --deadline. A wait that it interrupts ends with an error."""
+    seconds = item.config.getoption("--deadline")
+
+    def expired(_number: int, _frame: FrameType | None) -> NoReturn:
+        raise outcomes.TestDeadlineError(f"the test took longer than {seconds:g} s (--deadline)")
+
+    before = signal.signal(signal.SIGALRM, expired)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        return (yield)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Tell the harness's failures from the kernel's, and remember a guest that was lost."""
+    report = yield
+    if call.excinfo is not None:
+        error = call.excinfo.value
+        outcome = outcomes.judge(error)
+        if call.when != "call" and outcome is Outcome.FAIL:
+            outcome = Outcome.ERROR
+        item.stash[OUTCOME] = outcome
+        item.stash[_LOST] = item.stash.get(_LOST, False) or outcomes.guest_lost(error)
+        report.user_properties.append(("hostabi_outcome", outcome.value))
+        if isinstance(error, HostabiError):
+            report.longrepr = f"{type(error).__name__}: {error}"
+    return report
+
+
+def pytest_report_teststatus(
+    report: pytest.CollectReport | pytest.TestReport,
+) -> tuple[str, str, str] | None:
+    """Show the harness's failures as errors, also when they come out of a test's body."""
+    properties = getattr(report, "user_properties", ())
+    if report.failed and ("hostabi_outcome", Outcome.ERROR.value) in properties:
+        return "error", "E", "ERROR"
+    return None
+
+
+def _packages(config: pytest.Config) -> Packages:
+    from hostabi.packages.context import Packages  # noqa: PLC0415
+
+    return Packages.open(config.getoption("--mirror"), progress=_progress(config))
+
+
+def _progress(config: pytest.Config) -> Progress:
+    return _Lines(config) if config.pluginmanager.has_plugin("terminalreporter") else SILENT
+
+
+def _guests(config: pytest.Config) -> Guests:
+    """The session's guests, made at first use and closed with the session."""
+    if GUESTS not in config.stash:
+        pool = Guests(
+            _packages(config),
+            accel=config.getoption("--accel"),
+            jobs=config.getoption("--jobs"),
+            flavour=config.getoption("--flavour"),
+            progress=_progress(config),
+        )
+        config.add_cleanup(pool.close)
+        config.stash[GUESTS] = pool
+    return config.stash[GUESTS]
+
+
+def _runtimes(config: pytest.Config) -> tuple[str, ...]:
+    if config.stash[_RUNTIMES]:
+        return config.stash[_RUNTIMES]
+    from hostabi.oci.runtimes import default_names  # noqa: PLC0415
+
+    return tuple(default_names())
+
+
+@pytest.fixture(scope="session")
+def guests(request: pytest.FixtureRequest) -> Guests:
+    """The guests of this session."""
+    return _guests(request.config)
+
+
+@pytest.fixture(scope="session")
+def packages(guests: Guests) -> Packages:
+    """Debian packages, fetched when needed."""
+    return guests.packages
+
+
+@pytest.fixture(scope="session")
+def kernel(kernel_spec: str, guests: Guests) -> Build:
+    """The build under test."""
+    return guests.build(kernel_spec)
+
+
+@pytest.fixture(scope="session")
+def kernels(request: pytest.FixtureRequest, guests: Guests) -> tuple[Build, ...]:
+    """All builds given by --kernel."""
+    return tuple(guests.build(spec) for spec in request.config.stash[_SPECS])
+
+
+@pytest.fixture
+def machine(request: pytest.FixtureRequest, kernel: Build, guests: Guests) -> Iterator[Machine]:
+    """A warm machine of the build, ours alone during the test."""
+    if kernel.name == RUNNING:
+        unsupported("the kernel we are on has no machine; name a line with --kernel")
+    with guests.machine(kernel, variant(request.node)) as warm:
+        _note_use(request.config, kernel, warm)
+        yield warm
+        if request.node.stash.get(_LOST, False):
+            guests.spoil(warm)
+
+
+@pytest.fixture
+def agent(request: pytest.FixtureRequest, kernel: Build, guests: Guests) -> Iterator[Agent]:
+    """The agent on the build, reset before the test."""
+    if kernel.name != RUNNING:
+        yield request.getfixturevalue("machine").agent
+        return
+    with guests.agent(kernel) as local:
+        _note_use(request.config, kernel, None)
+        yield local
+
+
+@pytest.fixture
+def lockstep(request: pytest.FixtureRequest, guests: Guests) -> Iterator[Lockstep]:
+    """All kernels at once, each with its own agent."""
+    from hostabi.runs.lockstep import Lockstep  # noqa: PLC0415
+
+    specs = request.config.stash[_SPECS]
+    with guests.agents(specs, variant(request.node)) as agents:
+        yield Lockstep(agents)
+        if request.node.stash.get(_LOST, False):
+            guests.spoil_all()
+
+
+@pytest.fixture
+def runtime(runtime_name: str, kernel: Build, agent: Agent, guests: Guests) -> Runtime:
+    """An OCI runtime, ready to run bundles through the agent."""
+    if kernel.name == RUNNING:
+        unsupported("runtimes are tried in guests only; name a line with --kernel")
+    from hostabi.oci.runtimes import runtime as bound  # noqa: PLC0415
+
+    return bound(runtime_name, agent, guests.packages)
+
+
+def _note_use(config: pytest.Config, build: Build, machine: Machine | None) -> None:
+    recorder = config.pluginmanager.get_plugin("hostabi-recorder")
+    if isinstance(recorder, Recorder):
+        recorder.note_build(used(recorder.journal.session, build, machine))
