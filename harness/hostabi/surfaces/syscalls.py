@@ -22,7 +22,7 @@ from hostabi.syscalls import table
 LAST = 700
 """The highest number probed. The table ends below 480 today; x32 has 512 to 547."""
 
-_ENTRY = re.compile(r"__x64_sys_(\w+)$")
+_ENTRY = re.compile(r" __x64_sys_(\w+)$")
 _TRACE = "/sys/kernel/tracing/events/syscalls"
 _BATCH = 100
 _PATIENCE = 0.4

@@ -5,8 +5,9 @@ from __future__ import annotations
 import errno
 import re
 
-from hostabi.agent.client import Agent, Entry
+from hostabi.agent.client import Agent
 from hostabi.agent.program import Call, Pointer, Program, Result, Sandbox
+from hostabi.agent.records import Entry
 from hostabi.diff import keys
 from hostabi.errors import CallError
 from hostabi.model import Fact, Kind, Value, Variant
@@ -21,10 +22,9 @@ _CONTENTS = 4096
 _CLONE_NEWIPC = 0x08000000
 _CLONE_NEWUSER = 0x10000000
 _CLONE_NEWNET = 0x40000000
-CONTAINER = Sandbox(
-    namespaces=_CLONE_NEWUSER | _CLONE_NEWNET | _CLONE_NEWIPC, uid=1000, gid=1000, timeout=10.0
-)
-"""The namespaces of a rootless container, as far as sysctls go (sysctl names: namespaces(7))."""
+_NAMESPACES = _CLONE_NEWUSER | _CLONE_NEWNET | _CLONE_NEWIPC
+_USER = 1000
+"""Who owns the user namespace, where the agent may choose: somebody without privileges."""
 
 _INTEGER = re.compile(r"-?\d+")
 _BITMAP = re.compile(r"[0-9a-f]{1,8}(,[0-9a-f]{8})+")
@@ -70,6 +70,12 @@ class Sysctls:
 SURFACE = Sysctls()
 
 
+def container(agent: Agent) -> Sandbox:
+    """The namespaces of a rootless container, as far as sysctls go (namespaces(7))."""
+    user = _USER if agent.hello.euid == 0 else 0
+    return Sandbox(namespaces=_NAMESPACES, uid=user, gid=user, timeout=30.0)
+
+
 def name_of(path: str) -> str:
     """The sysctl's name: dots between directories; a dot within one becomes a slash (sysctl(8))."""
     parts = path.removeprefix(ROOT).strip("/").split("/")
@@ -103,9 +109,9 @@ def _read(agent: Agent, sandbox: Sandbox | None = None) -> dict[str, Entry]:
 
 
 def _read_inside(agent: Agent) -> dict[str, Entry]:
-    """The namespaces' view; empty where this kernel gives us none (the local one may not)."""
+    """What the root of a rootless container finds; empty where we are given no namespaces."""
     try:
-        return _read(agent, CONTAINER)
+        return _read(agent, container(agent))
     except CallError:
         return {}
 
@@ -158,9 +164,9 @@ def _host_facts(
         Fact(f"{name}#{keys.MODE}", f"{entry.mode & 0o7777:04o}"),
     ]
     if entry.content is None:
-        if entry.errno in _DENIED and (unprivileged or not entry.mode & 0o444):
+        if entry.error in _DENIED and (unprivileged or not entry.mode & 0o444):
             return facts  # we may not look, or nobody may: neither says what it is
-        return [*facts, Fact(f"{name}#{keys.TYPE}", errno.errorcode.get(entry.errno, "unreadable"))]
+        return [*facts, Fact(f"{name}#{keys.TYPE}", errno.errorcode.get(entry.error, "unreadable"))]
     return [
         *facts,
         Fact(f"{name}#{keys.TYPE}", type_of(_text(entry))),
