@@ -100,6 +100,8 @@ int plain_descriptors(void);
 
 /* files.c: after ms a read or write that blocks gives up with EINTR; 0 ends that */
 void patience(int ms);
+/* In a child, whose signal handlers are gone. */
+void forget_patience(void);
 ssize_t read_bounded(int fd, uint8_t *into, size_t limit);
 
 /* Requests */

@@ -16,20 +16,26 @@ static void on_alarm(int signal)
 	(void)signal;
 }
 
+static bool handled;
+
+void forget_patience(void)
+{
+	handled = false;
+}
+
 void patience(int ms)
 {
 	/* Without SA_RESTART a blocked call returns; repeated, in case it comes between two. */
-	struct sigaction action = { .sa_handler = ms ? on_alarm : SIG_DFL };
+	struct sigaction action = { .sa_handler = on_alarm };
 	struct itimerval timer = {
 		.it_value = { ms / 1000, ms % 1000 * 1000 },
 		.it_interval = { 0, ms ? 50000 : 0 },
 	};
 
-	if (ms)
+	if (!handled)
 		sigaction(SIGALRM, &action, NULL);
+	handled = true;
 	setitimer(ITIMER_REAL, &timer, NULL);
-	if (!ms)
-		sigaction(SIGALRM, &action, NULL);
 }
 
 ssize_t read_bounded(int fd, uint8_t *into, size_t limit)

@@ -19,7 +19,8 @@
 
 #include "agent.h"
 
-#define NEW_ROOT "/run/hostabi-root"
+/* Not below a folder that is shared, or it would be bound into itself. */
+#define NEW_ROOT "/scratch/root"
 
 static const char *const shared[] = { "proc", "sys", "dev", "run", "tmp", "work" };
 #define SHARED (sizeof(shared) / sizeof(shared[0]))

@@ -168,6 +168,8 @@ static void set_up(const struct wire_sandbox *box, const void *filter, const cha
 
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
+	/* The only handler the agent ever sets; execve(2) would drop it, a program does not call it. */
+	signal(SIGALRM, SIG_DFL);
 	setsid();
 	if (box->namespaces & CLONE_NEWUSER)
 		pass_gate();

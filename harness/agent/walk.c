@@ -233,6 +233,7 @@ static _Noreturn void walk_tree(const struct wire_walk *ask, const char *path)
 	struct stroll stroll = { .ask = ask };
 	struct stat status;
 
+	forget_patience();
 	stroll.head = room(&stroll, sizeof(*stroll.head));
 	if (lstat(path, &status) < 0) {
 		board->refused = errno;

@@ -141,9 +141,9 @@ class Agent:
         if self._broken is not None:
             raise self._broken
         try:
-            frame = ffi.from_buffer("struct wire_frame[]", self._channel.receive(FRAME, deadline))[
-                0
-            ]
+            # A struct taken out of a buffer does not keep the buffer's memory; `frames` does.
+            frames = ffi.from_buffer("struct wire_frame[]", self._channel.receive(FRAME, deadline))
+            frame = frames[0]
             if frame.magic != constants.WIRE_MAGIC:
                 raise ProtocolError(f"the agent sent garbage: magic {frame.magic:#010x}")
             if frame.length > LIMIT:
