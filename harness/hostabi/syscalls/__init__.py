@@ -1,0 +1,1 @@
+"""Syscalls by name: numbers, constants, structs, and programs made of them."""

@@ -1,0 +1,170 @@
+"""Test cases: a program, what must be true of its trace, and what kernel features it needs.
+
+One hypothesis example is a batch of cases (:func:`batches`), because a message
+to an agent costs more than a program in it; a failing batch shrinks to the one
+case that fails. The same cases run on one kernel (:func:`hold`) and, through
+:mod:`hostabi.runs.lockstep`, on many.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence, Set
+from dataclasses import dataclass, field
+from itertools import chain
+from typing import Protocol, TypeVar
+
+from hypothesis import strategies as st
+
+from hostabi.agent.program import Program, Ran, Sandbox
+from hostabi.syscalls.builder import ARENA, Builder, Built, Ref, Slot, Value
+from hostabi.syscalls.table import result_name
+from hostabi.syscalls.trace import Trace
+
+BATCH = 16
+"""Cases in an average batch."""
+
+Check = Callable[[Trace], None]
+"""Raises AssertionError when a trace breaks the property."""
+
+T = TypeVar("T")
+
+
+class Runner(Protocol):
+    """The part of an agent that runs programs."""
+
+    def run(self, programs: Sequence[Program], sandbox: Sandbox = ...) -> list[Ran]:
+        """Run each program in a child of its own; one answer for each, in order."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """A program and its property. ``needs`` are features (see :mod:`.probes`) it relies on."""
+
+    built: Built
+    checks: tuple[Check, ...] = ()
+    needs: frozenset[str] = frozenset()
+    sandbox: Sandbox = field(default_factory=Sandbox)
+
+    def check(self, trace: Trace) -> None:
+        """Hold the trace against the property.
+
+        Raises AssertionError, with the whole trace as a note, when it does not hold.
+        """
+        try:
+            for check in self.checks:
+                check(trace)
+            assert trace.finished, f"ended as {trace.ran.end} {trace.ran.code}"
+        except AssertionError as error:
+            error.add_note(str(trace))
+            raise
+
+    def __repr__(self) -> str:
+        return f"\n{self.built}\n"
+
+
+class Script(Builder):
+    """A builder whose calls state what they must return."""
+
+    def __init__(self, *, arena: int = ARENA) -> None:
+        super().__init__(arena=arena)
+        self._checks: list[Check] = []
+        self.needs: set[str] = set()
+
+    def returns(
+        self,
+        value: int,
+        name: str,
+        *arguments: Value,
+        out: Sequence[Slot] = (),
+        opaque: bool = False,
+    ) -> Ref:
+        """A call that must return exactly ``value``; -errno for one that must fail."""
+        ref = self.call(name, *arguments, out=out, opaque=opaque)
+
+        def check(trace: Trace) -> None:
+            assert trace[ref] == value, (
+                f"r{ref.call} is {result_name(trace[ref])}, must be {result_name(value)}"
+            )
+
+        self._checks.append(check)
+        return ref
+
+    def works(
+        self,
+        name: str,
+        *arguments: Value,
+        out: Sequence[Slot] = (),
+        opaque: bool = False,
+    ) -> Ref:
+        """A call that must not fail, whatever it returns."""
+        ref = self.call(name, *arguments, out=out, opaque=opaque)
+
+        def check(trace: Trace) -> None:
+            assert trace[ref] >= 0, f"r{ref.call} is {result_name(trace[ref])}, must not fail"
+
+        self._checks.append(check)
+        return ref
+
+    def holds(self, ref: Ref, slot: Slot, content: bytes) -> None:
+        """The slot must hold ``content`` right after the call."""
+
+        def check(trace: Trace) -> None:
+            found = trace.bytes(ref, slot)
+            assert found == content, f"r{ref.call} left {found!r}, must be {content!r}"
+
+        self._checks.append(check)
+
+    def ensure(self, check: Check) -> None:
+        """Any other property of the trace."""
+        self._checks.append(check)
+
+    def case(self, sandbox: Sandbox | None = None) -> Case:
+        """The case so far."""
+        return Case(self.build(), tuple(self._checks), frozenset(self.needs), sandbox or Sandbox())
+
+
+def batches(cases: st.SearchStrategy[T], size: int = BATCH) -> st.SearchStrategy[list[T]]:
+    """Lists of about ``size`` cases; they shrink to the one that fails."""
+    return long_lists(cases, size)
+
+
+def long_lists(elements: st.SearchStrategy[T], average: int) -> st.SearchStrategy[list[T]]:
+    """Lists with about ``average`` elements, up to twice that, that shrink to nothing.
+
+    Several short lists are joined, because hypothesis keeps the average of one
+    list near five however long it may be.
+    """
+    parts = [st.lists(elements, max_size=10)] * max(round(average / 5), 1)
+    return st.tuples(*parts).map(lambda lists: list(chain.from_iterable(lists)))
+
+
+def runnable(cases: Iterable[Case], features: Set[str]) -> list[Case]:
+    """The cases whose needs are met."""
+    return [case for case in cases if case.needs <= features]
+
+
+def hold(runner: Runner, cases: Iterable[Case], features: Set[str]) -> int:
+    """Run what is runnable of ``cases`` and check each; how many ran.
+
+    Raises AssertionError for the first case whose property does not hold.
+    """
+    ran = 0
+    for sandbox, group in by_sandbox(runnable(cases, features)):
+        answers = runner.run([case.built.program for case in group], sandbox)
+        for case, answer in zip(group, answers, strict=True):
+            case.check(Trace(case.built, answer))
+            ran += 1
+    return ran
+
+
+def by_sandbox(cases: Iterable[Case]) -> list[tuple[Sandbox, list[Case]]]:
+    """The cases grouped by sandbox, as one message has one."""
+    groups: list[tuple[Sandbox, list[Case]]] = []
+    for case in cases:
+        for sandbox, group in groups:
+            if sandbox == case.sandbox:
+                group.append(case)
+                break
+        else:
+            groups.append((case.sandbox, [case]))
+    return groups

@@ -1,0 +1,100 @@
+"""Which features a kernel has, found by trying them.
+
+A case names the features it needs; on a kernel that lacks one it is not run.
+Never a version number: distributions backport, and local kernels lie.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from hostabi.syscalls.builder import Builder, Ref
+from hostabi.syscalls.cases import Runner
+from hostabi.syscalls.table import C
+from hostabi.syscalls.trace import Trace
+
+
+@dataclass(frozen=True)
+class Probe:
+    """A feature and the program whose last call works where the kernel has it."""
+
+    name: str
+    build: Callable[[Builder], Ref]
+
+
+def _openat2(b: Builder) -> Ref:
+    how = b.struct("struct open_how", flags=C.O_PATH, resolve=C.RESOLVE_BENEATH)
+    return b.call("openat2", C.AT_FDCWD, b.string("."), how, how.size)
+
+
+def _openat2_cached(b: Builder) -> Ref:
+    how = b.struct("struct open_how", flags=C.O_PATH, resolve=C.RESOLVE_CACHED)
+    return b.call("openat2", C.AT_FDCWD, b.string("."), how, how.size)
+
+
+def _close_range(b: Builder) -> Ref:
+    return b.call("close_range", 100, 200, 0)
+
+
+def _close_range_cloexec(b: Builder) -> Ref:
+    return b.call("close_range", 100, 200, C.CLOSE_RANGE_CLOEXEC)
+
+
+def _memfd_noexec(b: Builder) -> Ref:
+    return b.call("memfd_create", b.string("m"), C.MFD_NOEXEC_SEAL)
+
+
+def _memfd_map_sealed(b: Builder) -> Ref:
+    fd = b.call("memfd_create", b.string("m"), C.MFD_ALLOW_SEALING)
+    b.call("ftruncate", fd, 4096)
+    b.call("fcntl", fd, C.F_ADD_SEALS, C.F_SEAL_WRITE)
+    return b.call("mmap", 0, 4096, C.PROT_READ, C.MAP_SHARED, fd, 0, opaque=True)
+
+
+def _fallocate(mode: int) -> Callable[[Builder], Ref]:
+    def build(b: Builder) -> Ref:
+        fd = b.call("openat", C.AT_FDCWD, b.string("f"), C.O_RDWR | C.O_CREAT, 0o600)
+        return b.call("fallocate", fd, mode, 0, 4096)
+
+    return build
+
+
+def _exchange(b: Builder) -> Ref:
+    for name in ("a", "b"):
+        b.call("mkdirat", C.AT_FDCWD, b.string(name), 0o700)
+    names = b.string("a"), b.string("b")
+    cwd = C.AT_FDCWD
+    return b.call("renameat2", cwd, names[0], cwd, names[1], C.RENAME_EXCHANGE)
+
+
+PROBES: tuple[Probe, ...] = (
+    Probe("openat2", _openat2),
+    Probe("openat2:cached", _openat2_cached),
+    Probe("close_range", _close_range),
+    Probe("close_range:cloexec", _close_range_cloexec),
+    Probe("memfd:noexec", _memfd_noexec),
+    Probe("memfd:map-sealed", _memfd_map_sealed),
+    Probe("fallocate", _fallocate(0)),
+    Probe("fallocate:keep", _fallocate(C.FALLOC_FL_KEEP_SIZE)),
+    Probe("fallocate:punch", _fallocate(C.FALLOC_FL_KEEP_SIZE | C.FALLOC_FL_PUNCH_HOLE)),
+    Probe("fallocate:zero", _fallocate(C.FALLOC_FL_ZERO_RANGE)),
+    Probe("rename:exchange", _exchange),
+)
+"""Every feature the suites ask for."""
+
+
+def features(runner: Runner, probes: Sequence[Probe] = PROBES) -> frozenset[str]:
+    """The names of the probes that work on the runner's kernel."""
+    built = []
+    for probe in probes:
+        builder = Builder()
+        ref = probe.build(builder)
+        built.append((probe.name, builder.build(), ref))
+    answers = runner.run([program.program for _, program, _ in built])
+    found = zip(built, answers, strict=True)
+    return frozenset(
+        name
+        for (name, program, ref), ran in found
+        if len(ran.values) > ref.call and Trace(program, ran)[ref] >= 0
+    )

@@ -1,0 +1,101 @@
+"""Syscall numbers, UAPI constants and errno names.
+
+Numbers and constants come from the headers of the newest kernel that Debian
+packages (``data/x86_64.json``, made by :mod:`hostabi.syscalls.generate`): the
+ABI only grows, so the newest headers name everything older kernels know.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import msgspec
+
+from hostabi.errors import InputError
+
+DATA = Path(__file__).parent / "data" / "x86_64.json"
+
+
+class Tables(msgspec.Struct, frozen=True):
+    """Syscall numbers and constants by name, and the package whose headers gave them."""
+
+    package: str
+    version: str
+    sha256: str
+    syscalls: dict[str, int]
+    constants: dict[str, int]
+
+
+@cache
+def tables() -> Tables:
+    """The tables that travel with hostabi."""
+    return msgspec.json.decode(DATA.read_bytes(), type=Tables)
+
+
+def number(name: str) -> int:
+    """The x86_64 number of the syscall ``name``. Raises InputError for an unknown name."""
+    try:
+        return tables().syscalls[name]
+    except KeyError:
+        raise InputError(
+            f"no syscall is called {name!r}",
+            advice=f"names are those of asm/unistd_64.h ({tables().version})",
+        ) from None
+
+
+@cache
+def _names() -> dict[int, str]:
+    return {number: name for name, number in tables().syscalls.items()}
+
+
+def name(number: int) -> str:
+    """The syscall's name, or ``syscall_NUMBER`` when the headers have none."""
+    return _names().get(number, f"syscall_{number}")
+
+
+def constant(name: str) -> int:
+    """The value of the UAPI constant ``name``. Raises InputError for an unknown name."""
+    try:
+        return tables().constants[name]
+    except KeyError:
+        raise InputError(f"no constant is called {name!r}") from None
+
+
+def constants(prefix: str) -> dict[str, int]:
+    """All constants whose name starts with ``prefix``."""
+    found = tables().constants.items()
+    return {name: value for name, value in found if name.startswith(prefix)}
+
+
+class _Constants:
+    """Attribute access to the constants: ``C.O_CREAT``."""
+
+    def __getattr__(self, name: str) -> int:
+        try:
+            return tables().constants[name]
+        except KeyError:
+            raise AttributeError(f"no UAPI constant is called {name}") from None
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(tables().constants)
+
+
+C = _Constants()
+"""UAPI constants as attributes, e.g. ``C.AT_FDCWD``."""
+
+_INTERNAL = {512: "ERESTARTSYS", 513: "ERESTARTNOINTR", 514: "ERESTARTNOHAND", 524: "ENOTSUPP"}
+
+
+def errno_name(value: int) -> str:
+    """``EINVAL`` for 22, also for the kernel's internal codes; ``errno 999`` for others."""
+    return errno.errorcode.get(value) or _INTERNAL.get(value) or f"errno {value}"
+
+
+def result_name(value: int) -> str:
+    """A call's result for people: ``-EINVAL``, ``3``, ``0x7f0000000000``."""
+    if -4095 <= value < 0:
+        return "-" + errno_name(-value)
+    return hex(value) if value > 1 << 24 else str(value)

@@ -1,0 +1,77 @@
+"""What a program did on one kernel, read back by call and by slot."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from hostabi.agent.program import End, Ran
+from hostabi.syscalls import table, types
+from hostabi.syscalls.builder import Built, Ref, Slot
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """A built program and how it ran."""
+
+    built: Built
+    ran: Ran
+
+    def __getitem__(self, ref: Ref) -> int:
+        """What the call returned; -errno for an error.
+
+        Raises AssertionError when the program did not get that far.
+        """
+        if ref.call >= len(self.ran.values):
+            raise AssertionError(f"call {ref.call} was not reached\n{self}")
+        return self.ran.values[ref.call]
+
+    def bytes(self, ref: Ref, slot: Slot) -> bytes:
+        """The bytes of ``slot`` right after the call; the slot must be in the call's ``out``."""
+        for output, raw in zip(self.built.program.outputs, self.ran.outputs, strict=False):
+            if (output.call, output.offset, output.length) == (ref.call, slot.offset, slot.size):
+                return raw
+        raise AssertionError(f"no output of call {ref.call} at {slot.offset}\n{self}")
+
+    def struct(self, ref: Ref, slot: Slot) -> types.Struct:
+        """The struct in ``slot`` right after the call."""
+        return types.decode(slot.type, self.bytes(ref, slot))
+
+    def number(self, ref: Ref, slot: Slot) -> int:
+        """The little-endian unsigned number in ``slot`` right after the call."""
+        return int.from_bytes(self.bytes(ref, slot), "little")
+
+    @property
+    def finished(self) -> bool:
+        """Whether every call was made and the program left by itself."""
+        done = len(self.ran.values) == len(self.built.steps)
+        return done and self.ran.end is End.EXITED and self.ran.code == 0
+
+    def lines(self) -> Iterator[str]:
+        """The program as strace would show it, then how it ended."""
+        for index, step in enumerate(self.built.steps):
+            if index < len(self.ran.values):
+                yield f"r{index} = {step} = {table.result_name(self.ran.values[index])}"
+            else:
+                yield f"r{index} = {step} was not reached"
+        detail = f" ({self.ran.detail})" if self.ran.detail else ""
+        yield f"{self.ran.end} {self.ran.code}{detail}"
+
+    def __str__(self) -> str:
+        return "\n".join(self.lines())
+
+
+def normalised(built: Built, ran: Ran) -> tuple[object, ...]:
+    """What must be equal on every kernel: opaque values only by their error, volatile fields not.
+
+    The text of ``ran.detail`` is for people and takes no part.
+    """
+    values = tuple(
+        0 if step.opaque and not -4095 <= value < 0 else value
+        for step, value in zip(built.steps, ran.values, strict=False)
+    )
+    outputs = tuple(
+        types.normalised(kind, raw) if kind in types.VOLATILE else raw
+        for kind, raw in zip(built.types, ran.outputs, strict=False)
+    )
+    return (ran.end, ran.code, values, outputs)

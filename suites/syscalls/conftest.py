@@ -1,0 +1,50 @@
+"""Settings of hypothesis, and fixtures of the syscall properties."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis.database import DirectoryBasedExampleDatabase
+
+from hostabi import resources
+from hostabi.syscalls.probes import features as probe
+
+_COMMON = {
+    "deadline": None,
+    "max_examples": 20,  # batches, of about sixteen programs each
+    "suppress_health_check": [
+        HealthCheck.function_scoped_fixture,  # an agent gives every program a fresh child
+        HealthCheck.too_slow,
+        HealthCheck.data_too_large,
+    ],
+    # Without "explain", which takes longer than all the others and only knows Python lines.
+    "phases": (Phase.explicit, Phase.reuse, Phase.generate, Phase.shrink),
+    "print_blob": True,
+}
+settings.register_profile("repeatable", derandomize=True, **_COMMON)
+settings.register_profile("repeatable-short", settings.get_profile("repeatable"), max_examples=5)
+settings.register_profile(
+    "explore",
+    derandomize=False,
+    database=DirectoryBasedExampleDatabase(resources.cache() / "hypothesis"),
+    **_COMMON,
+)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_configure(config: pytest.Config) -> None:
+    """The same programs in every run, unless a seed or a profile is named."""
+    if config.getoption("--hypothesis-profile", default=None):
+        return
+    if config.getoption("--hypothesis-seed", default=None) is not None:
+        settings.load_profile("explore")
+    elif config.getoption("--short", default=False):
+        settings.load_profile("repeatable-short")
+    else:
+        settings.load_profile("repeatable")
+
+
+@pytest.fixture
+def features(agent) -> frozenset[str]:
+    """What the kernel under test has, found by trying."""
+    return probe(agent)
