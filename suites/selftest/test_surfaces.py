@@ -40,6 +40,7 @@ KALLSYMS = """ffffffff81000000 T __x64_sys_openat
 ffffffff81000010 t __x64_sys_newfstat
 0000000000000000 T __x64_sys_uselib
 0000000000000000 T __ia32_sys_openat
+0000000000000000 W __x64_sys_io_setup
 0000000000000000 t _eil_addr___x64_sys_close
 0000000000000000 t helper\t[some_module]
 """
@@ -60,6 +61,7 @@ class FakeAgent:
     inside: list[Entry] | None = None
     euid: int = 0
     ends: dict[int, Ran] = dataclasses.field(default_factory=dict)
+    commands: list[list[str]] = dataclasses.field(default_factory=list)
 
     @property
     def hello(self) -> Hello:
@@ -76,6 +78,9 @@ class FakeAgent:
         if self.inside is None:
             raise CallError("no namespaces here", errno=errno.EPERM)
         return self.inside
+
+    def command(self, argv: Sequence[str]) -> None:
+        self.commands.append(list(argv))
 
     def run(self, programs: Sequence[Program], sandbox: Sandbox = Sandbox()) -> list[Ran]:
         return [self._ran(program.calls[0].number) for program in programs]
@@ -239,6 +244,15 @@ def test_what_a_namespace_starts_with_is_told_where_it_can_be_set() -> None:
     facts = captured(FakeAgent(looks=[[sysctl("net/x", b"5\n")]], inside=[sysctl("net/x", b"7\n")]))
     assert facts["net.x#userns-writable"].value is True
     assert facts["net.x#userns-value"].value == "7"
+
+
+def test_modules_are_loaded_by_root_only() -> None:
+    look = [[sysctl("vm/x", b"5\n")]]
+    root, nobody = FakeAgent(looks=look), FakeAgent(looks=look, euid=65534)
+    captured(root)
+    captured(nobody)
+    assert root.commands == [["modprobe", "-a", *sysctls.MODULES]]
+    assert nobody.commands == []
 
 
 def test_without_namespaces_nothing_is_said_about_them() -> None:

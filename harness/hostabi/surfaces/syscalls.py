@@ -22,7 +22,8 @@ from hostabi.syscalls import table
 LAST = 700
 """The highest number probed. The table ends below 480 today; x32 has 512 to 547."""
 
-_ENTRY = re.compile(r" __x64_sys_(\w+)$")
+_ENTRY = re.compile(r" [TtDdRr] __x64_sys_(\w+)$")
+"""A line of kallsyms; a weak symbol (W) is the stub of a call that is not built in."""
 _TRACE = "/sys/kernel/tracing/events/syscalls"
 _BATCH = 100
 _PATIENCE = 0.4
@@ -118,9 +119,9 @@ def _implemented(number: int, ran: Ran) -> bool:
 def _from_entries(entries: Mapping[str, Sequence[str]]) -> list[Fact]:
     """Without a kernel that runs: a call exists when its entry point does."""
     return [
-        Fact(name, keys.OK, how="+".join(entries[_entry(name)]), certainty=Certainty.DERIVED)
+        Fact(name, keys.OK, how="+".join(entries[entry_name(name)]), certainty=Certainty.DERIVED)
         for name in sorted(table.tables().syscalls)
-        if _entry(name) in entries
+        if entry_name(name) in entries
     ]
 
 
@@ -129,7 +130,7 @@ def _from_answers(answers: Mapping[int, bool], entries: Mapping[str, Sequence[st
     named = set(table.tables().syscalls.values())
     for number, implemented in answers.items():
         name = table.name(number)
-        seen = "+".join(entries.get(_entry(name), ()))
+        seen = "+".join(entries.get(entry_name(name), ()))
         how = f"probe+{seen}" if seen else "probe"
         detail = f"number {number}"
         if implemented:
@@ -146,7 +147,8 @@ def _from_answers(answers: Mapping[int, bool], entries: Mapping[str, Sequence[st
     return facts
 
 
-def _entry(name: str) -> str:
+def entry_name(name: str) -> str:
+    """How the kernel calls the entry point of a syscall: ``newuname`` for ``uname``."""
     return _ENTRIES.get(name, name)
 
 
@@ -155,7 +157,7 @@ def _arguments(agent: Agent, names: Iterable[str]) -> list[Fact]:
     facts = []
     for name in names:
         try:
-            text = agent.read(f"{_TRACE}/sys_enter_{_entry(name)}/format", 1 << 16)
+            text = agent.read(f"{_TRACE}/sys_enter_{entry_name(name)}/format", 1 << 16)
         except CallError:
             continue
         types = argument_types(text.decode(errors="replace"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import re
 
@@ -25,6 +26,9 @@ _CLONE_NEWNET = 0x40000000
 _NAMESPACES = _CLONE_NEWUSER | _CLONE_NEWNET | _CLONE_NEWIPC
 _USER = 1000
 """Who owns the user namespace, where the agent may choose: somebody without privileges."""
+
+MODULES = ("br_netfilter", "ip_vs", "nf_conntrack", "sctp")
+"""Modules with sysctls among what the check scripts of runc and docker ask for."""
 
 _INTEGER = re.compile(r"-?\d+")
 _BITMAP = re.compile(r"[0-9a-f]{1,8}(,[0-9a-f]{8})+")
@@ -53,6 +57,7 @@ class Sysctls:
     def capture(self, source: Source) -> list[Fact]:
         """Read all twice, with some work for the kernel in between, to tell what moves."""
         agent = source.live
+        _load_modules(agent)
         first = _read(agent)
         inside = _read_inside(agent)
         _stir(agent)
@@ -116,13 +121,23 @@ def _read_inside(agent: Agent) -> dict[str, Entry]:
         return {}
 
 
+def _load_modules(agent: Agent) -> None:
+    """Load what container engines load, for many sysctls only come with their module."""
+    if agent.hello.euid == 0:
+        with contextlib.suppress(CallError):  # without modprobe all is built in, or not there
+            agent.command(["modprobe", "-a", *MODULES])
+
+
 def _stir(agent: Agent) -> None:
     """Make files, processes and terminals, so that what counts them moves between two looks."""
-    creat, dup = table.number("creat"), table.number("dup")
-    open_ptmx = Call(table.number("open"), (Pointer(16), 2))
     names = b"f\0".ljust(16, b"\0") + b"/dev/ptmx\0"
-    calls = (Call(creat, (Pointer(0), 0o600)), *(Call(dup, (Result(0),)) for _ in range(50)))
-    agent.run([Program(calls=(*calls, open_ptmx), data=names) for _ in range(20)])
+    calls = (
+        Call(table.number("creat"), (Pointer(0), 0o600)),
+        *(Call(table.number("dup"), (Result(0),)) for _ in range(50)),
+        Call(table.number("open"), (Pointer(16), 2)),
+        Call(table.number("sync")),
+    )
+    agent.run([Program(calls=calls, data=names) for _ in range(20)])
 
 
 def _identity(agent: Agent) -> frozenset[str]:

@@ -1,0 +1,74 @@
+"""The syscall table as seen by its three witnesses."""
+
+from __future__ import annotations
+
+from hostabi.agent.client import Agent
+from hostabi.kernels.static import Static
+from hostabi.model import Certainty
+from hostabi.surfaces import syscalls
+from hostabi.surfaces.source import Source
+from hostabi.syscalls import table
+
+NEEDED = (
+    # runtime-spec, config-linux.md: namespaces, and joining them by path
+    "clone",
+    "unshare",
+    "setns",
+    # config.md: root, mounts, hostname
+    "mount",
+    "umount2",
+    "pivot_root",
+    "sethostname",
+    # config.md: process (user, capabilities, rlimits, noNewPrivileges, terminal)
+    "setuid",
+    "setgid",
+    "setgroups",
+    "capget",
+    "capset",
+    "prctl",
+    "prlimit64",
+    "ioctl",
+    # config-linux.md: devices, seccomp, personality
+    "mknodat",
+    "seccomp",
+    "personality",
+    # runtime.md: start, kill, delete
+    "execve",
+    "kill",
+    "wait4",
+)
+"""Calls without which no OCI runtime can do what the specification asks of it."""
+
+OTHER_TABLES = {"get_thread_area", "set_thread_area"}
+"""Entry points of ia32 that x86_64 names but does not serve (syscall_64.tbl)."""
+
+
+def test_what_every_container_needs_is_implemented(agent: Agent) -> None:
+    """The calls behind each property of the runtime-spec answer anything but ENOSYS."""
+    answers = syscalls.probe(agent)
+    assert [name for name in NEEDED if not answers[table.number(name)]] == []
+
+
+def test_probe_agrees_with_the_image(source: Source, static: Static) -> None:
+    """BTF names the entry points that were built in, so a named call answers.
+
+    A call may still answer ENOSYS because it was switched off at boot
+    (memfd_secret(2)) or because its body is configured away (ioperm(2)); such a
+    call has to be marked as contradicted, and never silently absent or present.
+    """
+    facts = {fact.key: fact for fact in syscalls.SURFACE.capture(source)}
+    names = static.syscall_names
+    assert names
+    for name in table.tables().syscalls:
+        fact = facts.get(name)
+        if syscalls.entry_name(name) in names and name not in OTHER_TABLES:
+            assert fact is not None, f"{name} is named by BTF and left out"
+            answers = fact.value == "ok"
+            assert answers or fact.certainty is Certainty.CONTRADICTED, name
+
+
+def test_nothing_answers_beyond_the_table(agent: Agent) -> None:
+    """No number answers that the newest headers do not name: else they are too old for it."""
+    answers = syscalls.probe(agent)
+    named = set(table.tables().syscalls.values())
+    assert [number for number, works in answers.items() if works and number not in named] == []
