@@ -11,23 +11,20 @@ from __future__ import annotations
 import ctypes
 import os
 import signal
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, NoReturn
 
-import hypothesis
 import pytest
-from hypothesis.database import DirectoryBasedExampleDatabase
 
-from hostabi import resources
 from hostabi.errors import HostabiError
 from hostabi.model import Outcome
 from hostabi.progress import SILENT, Progress, Silent
 from hostabi.pytest_journal import OUTCOME, Recorder, variant
 from hostabi.runs import journal as journal_module
 from hostabi.runs import outcomes
-from hostabi.runs.guests import RUNNING, Guests
+from hostabi.runs.guests import RUNNING, Guests, split_specs
 from hostabi.runs.provenance import used
 
 if TYPE_CHECKING:
@@ -92,28 +89,22 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Settle kernels and runtimes, hypothesis profiles, and the journal."""
-    config.stash[_SPECS] = _expand(config.getoption("--kernel"))
-    config.stash[_RUNTIMES] = _listed(config.getoption("--runtime"))
-    database = DirectoryBasedExampleDatabase(resources.cache() / "hypothesis")
-    common = {"deadline": None, "derandomize": False, "database": database, "print_blob": True}
-    hypothesis.settings.register_profile("hostabi", max_examples=100, **common)  # type: ignore[arg-type]
-    hypothesis.settings.register_profile("hostabi-short", max_examples=15, **common)  # type: ignore[arg-type]
-    hypothesis.settings.load_profile("hostabi-short" if config.getoption("--short") else "hostabi")
+    """Settle which kernels and runtimes are under test."""
+    try:
+        config.stash[_SPECS] = _expand(config)
+    except HostabiError as error:
+        raise pytest.UsageError(str(error)) from error
+    config.stash[_RUNTIMES] = split_specs(config.getoption("--runtime"))
 
 
-def _listed(values: Sequence[str]) -> tuple[str, ...]:
-    """Split comma lists and drop repetitions, keeping the order."""
-    return tuple(dict.fromkeys(part for value in values for part in value.split(",") if part))
-
-
-def _expand(values: Sequence[str]) -> tuple[str, ...]:
-    specs = _listed(values)
+def _expand(config: pytest.Config) -> tuple[str, ...]:
+    """The kernels named, with ``oldest``, ``newest`` and ``all`` put as lines."""
+    specs = split_specs(config.getoption("--kernel"))
     if not {"oldest", "newest", "all"}.intersection(specs):
         return specs or (RUNNING,)
     from hostabi.kernels.catalogue import default_lines  # noqa: PLC0415
 
-    lines = default_lines()
+    lines = default_lines(_packages(config))
     named = {"oldest": lines[:1], "newest": lines[-1:], "all": lines}
     return tuple(dict.fromkeys(spec for name in specs for spec in named.get(name, (name,))))
 
@@ -172,7 +163,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
             "kernel_spec", specs, scope="session", ids=[Path(spec).name for spec in specs]
         )
     if "runtime_name" in metafunc.fixturenames:
-        names = _runtimes(config)
+        names = config.stash[_RUNTIMES] or _default_runtimes()
         metafunc.parametrize(
             "runtime_name", names, scope="session", ids=[Path(name).name for name in names]
         )
@@ -269,9 +260,7 @@ def _guests(config: pytest.Config) -> Guests:
     return config.stash[GUESTS]
 
 
-def _runtimes(config: pytest.Config) -> tuple[str, ...]:
-    if config.stash[_RUNTIMES]:
-        return config.stash[_RUNTIMES]
+def _default_runtimes() -> tuple[str, ...]:
     from hostabi.oci.runtimes import default_names  # noqa: PLC0415
 
     return tuple(default_names())

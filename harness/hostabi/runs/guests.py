@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -57,6 +57,15 @@ def default_jobs(variant: Variant = Variant()) -> int:
     return max(1, min(cores, available_memory() // (variant.memory + _OVERHEAD)))
 
 
+def split_specs(values: Iterable[str]) -> tuple[str, ...]:
+    """Kernel names from repeated options with comma lists, each once, in order.
+
+    A value with a slash is one kernel: a split set of packages is a list of paths.
+    """
+    parts = [part for value in values for part in ([value] if "/" in value else value.split(","))]
+    return tuple(dict.fromkeys(part.strip() for part in parts if part.strip()))
+
+
 @dataclass(frozen=True)
 class _Key:
     build: str
@@ -71,8 +80,8 @@ class _Pool:
     changed: threading.Condition = field(default_factory=threading.Condition)
     idle: OrderedDict[_Key, Machine] = field(default_factory=OrderedDict)
     busy: dict[_Key, int] = field(default_factory=dict)
-    lent: set[int] = field(default_factory=set)
-    """Identities of the machines in use."""
+    lent: dict[int, Machine] = field(default_factory=dict)
+    """The machines in use, by identity."""
     spoiled: set[int] = field(default_factory=set)
     """Those of them that are not to be used again."""
     closed: bool = False
@@ -139,7 +148,7 @@ class Guests:
         key = _Key(build.name, build.image_digest, variant)
         machine = self._take(key) or self._fresh(key, build)
         with self._pool.changed:
-            self._pool.lent.add(id(machine))
+            self._pool.lent[id(machine)] = machine
         sound = False
         try:
             yield machine
@@ -159,7 +168,7 @@ class Guests:
         if name == RUNNING:
             from hostabi.agent.local import local_agent  # noqa: PLC0415
 
-            with local_agent(self.packages.cache) as agent:
+            with local_agent(cache=self.packages.cache) as agent:
                 yield agent
         else:
             with self.machine(spec, variant) as machine:
@@ -204,6 +213,19 @@ class Guests:
         """Close every idle machine; those in use are closed when given back."""
         with self._pool.changed:
             self._pool.closed = True
+        self.close_idle()
+
+    def abort(self) -> None:
+        """Close every machine, also those in use, whose users get a MachineError."""
+        self.close()
+        with self._pool.changed:
+            lent = list(self._pool.lent.values())
+        for machine in lent:
+            _close(machine)
+
+    def close_idle(self) -> None:
+        """Close every machine that nobody uses; the next user starts a fresh one."""
+        with self._pool.changed:
             idle = list(self._pool.idle.values())
             self._pool.idle.clear()
             self._pool.changed.notify_all()
@@ -246,7 +268,7 @@ class Guests:
     def _give_back(self, key: _Key, machine: Machine, *, sound: bool) -> None:
         with self._pool.changed:
             sound = sound and id(machine) not in self._pool.spoiled
-            self._pool.lent.discard(id(machine))
+            self._pool.lent.pop(id(machine), None)
             self._pool.spoiled.discard(id(machine))
         if sound:
             try:

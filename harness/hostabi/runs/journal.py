@@ -18,6 +18,7 @@ import hashlib
 import os
 import platform
 import secrets
+import stat
 import sys
 import threading
 from collections.abc import Iterable, Iterator
@@ -142,6 +143,8 @@ class Journal:
                 advice="name a file in a folder you can write with --journal",
             ) from error
         try:
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                raise InputError(f"{path} is not a regular file, so it cannot be a journal")
             _lock(descriptor, path)
             contents = parse(_read_all(descriptor), str(path))
             if contents.torn:

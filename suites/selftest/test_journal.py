@@ -1,0 +1,185 @@
+"""The journal: append-only, locked, and safe to resume."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from hostabi.errors import InputError, StorageError
+from hostabi.model import SCHEMA, Outcome
+from hostabi.runs import journal as journals
+from hostabi.runs.journal import Journal
+from hostabi.runs.records import CaptureDone, CellKey, Session, TestCell
+
+
+@pytest.fixture(autouse=True)
+def alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(journals.ENVIRONMENT, raising=False)
+
+
+def cell(session: str, test: str, outcome: Outcome = Outcome.PASS) -> TestCell:
+    return TestCell(session, "6.1.1-1", test, outcome)
+
+
+def test_what_was_appended_is_read_back(tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "journal.jsonl"
+    with Journal.open(path) as journal:
+        session = journal.begin(accelerator="tcg", arguments=["run"])
+        journal.append(cell(session, "a"))
+    contents = journals.read(path)
+    assert [type(record) for record in contents.records] == [Session, TestCell]
+    assert next(contents.of(Session)).process == os.getpid()
+    assert contents.cells()[CellKey("6.1.1-1", "a")].outcome is Outcome.PASS
+
+
+def test_errors_are_repeated_and_nothing_else(tmp_path: Path) -> None:
+    with Journal.open(tmp_path / "j") as journal:
+        session = journal.begin()
+        for outcome in Outcome:
+            journal.append(cell(session, outcome.value, outcome))
+    with Journal.open(tmp_path / "j") as journal:
+        known = {outcome for outcome in Outcome if journal.has(CellKey("6.1.1-1", outcome.value))}
+    assert known == set(Outcome) - {Outcome.ERROR}
+
+
+def test_results_of_another_source_are_not_reused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Journal.open(tmp_path / "j") as journal:
+        journal.append(cell(journal.begin(), "a"))
+    monkeypatch.setattr(journals, "source_digest", lambda: "another")
+    with Journal.open(tmp_path / "j") as journal:
+        assert not journal.has(CellKey("6.1.1-1", "a"))
+
+
+def test_a_torn_last_line_is_cut_off(tmp_path: Path) -> None:
+    path = tmp_path / "j"
+    with Journal.open(path) as journal:
+        journal.append(cell(journal.begin(), "a"))
+    whole = path.read_bytes()
+    path.write_bytes(whole + whole[:30])
+    assert journals.read(path).torn == whole[:30]
+    with Journal.open(path) as journal:
+        assert journal.torn == 30
+        journal.append(cell("s", "b"))
+    assert [item.test for item in journals.read(path).of(TestCell)] == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [b"hello", b"{}", b'{"record":"future"}', b'{"record":"cell","session":1}', b"\xff\xfe", b"[]"],
+)
+def test_a_foreign_file_is_refused_and_left_alone(tmp_path: Path, line: bytes) -> None:
+    path = tmp_path / "j"
+    path.write_bytes(line + b"\n")
+    with pytest.raises(InputError, match="line 1"):
+        Journal.open(path)
+    assert path.read_bytes() == line + b"\n"
+
+
+def test_a_newer_schema_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "j"
+    with Journal.open(path) as journal:
+        journal.begin()
+    record = json.loads(path.read_text())
+    record["schema"] = SCHEMA + 1
+    path.write_text(json.dumps(record) + "\n")
+    with pytest.raises(InputError, match=f"schema {SCHEMA + 1}"):
+        Journal.open(path)
+
+
+def test_two_runs_at_once_get_a_clear_error(tmp_path: Path) -> None:
+    with Journal.open(tmp_path / "j") as journal:
+        journal.begin()
+        with pytest.raises(InputError, match=f"another run .process {os.getpid()}."):
+            Journal.open(tmp_path / "j")
+    Journal.open(tmp_path / "j").close()
+
+
+def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(StorageError, match="cannot write journal"):
+        Journal.open(tmp_path / "file" / "j")
+
+
+def test_a_full_disk_leaves_no_half_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write = os.write
+    with Journal.open(tmp_path / "j") as journal:
+        session = journal.begin()
+        before = journal.path.read_bytes()
+        monkeypatch.setattr(os, "write", lambda file, data: write(file, data[:10]))
+        with pytest.raises(StorageError, match="No space"):
+            journal.append(cell(session, "a"))
+    assert journal.path.read_bytes() == before
+
+
+def test_a_device_is_not_a_journal() -> None:
+    with pytest.raises(InputError, match="not a regular file"):
+        Journal.open(Path("/dev/null"))
+
+
+CHILD = """
+import sys
+from pathlib import Path
+from hostabi.runs.journal import Journal
+from hostabi.runs.records import TestCell
+journal = Journal.open(Path(sys.argv[1]))
+for number in range(int(sys.argv[2])):
+    journal.append(TestCell("c", "6.1.1-1", f"child {number}", "pass"))
+"""
+
+
+def test_children_write_under_their_parents_lock(tmp_path: Path) -> None:
+    path = tmp_path / "j"
+    with Journal.open(path) as journal:
+        session = journal.begin()
+        child = subprocess.Popen(
+            [sys.executable, "-c", CHILD, str(path), "200"],
+            env={**os.environ, journals.ENVIRONMENT: str(journal.descriptor)},
+            pass_fds=[journal.descriptor],
+        )
+        for number in range(200):
+            journal.append(cell(session, f"parent {number}"))
+        assert child.wait(60) == 0
+        assert len(journal.contents().cells()) == 400
+
+
+def test_a_descriptor_of_another_file_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "j").touch()
+    monkeypatch.setenv(journals.ENVIRONMENT, "0")
+    with pytest.raises(InputError, match="not an open descriptor"):
+        Journal.open(tmp_path / "j")
+
+
+def test_what_is_recorded_survives_sigkill(tmp_path: Path) -> None:
+    path = tmp_path / "j"
+    program = CHILD + "print('written', flush=True)\nimport signal; signal.pause()\n"
+    with subprocess.Popen(
+        [sys.executable, "-c", program, str(path), "3"], stdout=subprocess.PIPE, text=True
+    ) as child:
+        assert child.stdout is not None
+        assert child.stdout.readline() == "written\n"
+        child.send_signal(signal.SIGKILL)
+    assert len(list(journals.read(path).of(TestCell))) == 3
+    Journal.open(path).close()
+
+
+def test_a_capture_counts_only_while_its_file_is_unharmed(tmp_path: Path) -> None:
+    digest = "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824"  # of "hello"
+    (tmp_path / "c").write_text("hello")
+    with Journal.open(tmp_path / "j") as journal:
+        journal.append(CaptureDone(journal.begin(), "6.1.1-1", "c", digest, 5))
+        assert journal.capture("6.1.1-1") == tmp_path / "c"
+        assert journal.capture("5.10.1-1") is None
+        (tmp_path / "c").write_text("hellO")
+        assert journal.capture("6.1.1-1") is None
+        (tmp_path / "c").unlink()
+        assert journal.capture("6.1.1-1") is None
