@@ -40,6 +40,8 @@ _QUALIFIERS = {Kind.VOLATILE: "volatile", Kind.CONST: "const", Kind.RESTRICT: "r
 _TAGS = {Kind.STRUCT: "struct ", Kind.UNION: "union ", Kind.ENUM: "enum ", Kind.ENUM64: "enum "}
 _DEPTH = 64
 """Longest chain of types followed; a longer one is a loop."""
+_SPELLING = 1 << 14
+"""Longest spelling of a type: prototypes of prototypes grow with each level."""
 _STEPS = tuple(_FIXED.get(Kind(k), 0) if k <= max(Kind) else 0 for k in range(128))
 _PER_PART = tuple(_EACH.get(Kind(k), 0) if k <= max(Kind) else 0 for k in range(128))
 
@@ -71,6 +73,8 @@ class Btf:
         self._first = base.count if base else 1
         self._first_string = base.string_end if base else 0
         self._starts, self._kinds = _index(words)
+        self._spelt: dict[int, str] = {}
+        self._names: dict[Kind, dict[str, tuple[int, ...]]] = {}
 
     @classmethod
     def parse(cls, data: bytes, base: Btf | None = None) -> Btf:
@@ -213,6 +217,9 @@ class Btf:
         """Type ``number`` as C would write it, without a declared name."""
         if depth > _DEPTH:
             raise ImageError(f"BTF: type {number} refers to itself")
+        known = self._spelt.get(number)
+        if known is not None:
+            return known
         found = self.type(number)
         below = depth + 1
         if found.kind is Kind.POINTER:
@@ -232,6 +239,9 @@ class Btf:
             if found.kind is Kind.FORWARD:
                 tag = "union " if found.flag else "struct "
             text = f"{tag}{found.name or '(anonymous)'}"
+        if len(text) > _SPELLING:
+            raise ImageError(f"BTF: type {number} takes more than {_SPELLING} characters")
+        self._spelt[number] = text
         return text
 
     def _spell_pointer(self, target: int, depth: int) -> str:
@@ -244,16 +254,11 @@ class Btf:
     def _spell_prototype(self, found: Type, middle: str, depth: int) -> str:
         if depth > _DEPTH:
             raise ImageError(f"BTF: type {found.id} refers to itself")
-        # A prototype's parameters may be prototypes: the width is bounded as well as the depth.
         parts = [
-            self.spell(parameter.type, depth + 8) if parameter.type or parameter.name else "..."
-            for parameter in found.parameters[:32]
+            self.spell(parameter.type, depth) if parameter.type or parameter.name else "..."
+            for parameter in found.parameters
         ]
         return f"{self.spell(found.target, depth)} {middle}({', '.join(parts) or 'void'})"
-
-    @cached_property
-    def _names(self) -> dict[Kind, dict[str, tuple[int, ...]]]:
-        return {}
 
     def _named(self, kind: Kind) -> dict[str, tuple[int, ...]]:
         known = self._names.get(kind)
