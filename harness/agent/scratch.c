@@ -19,7 +19,7 @@
 
 /* One descriptor for each level is open while a tree is removed. */
 #define DEPTH 100
-#define ROUNDS 64
+#define ROUNDS 1024
 #define DISK_MS 3000
 
 struct place {
@@ -153,8 +153,11 @@ static int remove_entry(int folder, const char *name, int top, int depth, unsign
 		unlock(folder, name);
 	if (depth >= DEPTH) {
 		/* Too deep for descriptors: the next round starts with it at the top. */
-		snprintf(aside, sizeof(aside), ".aside-%u", (*moved)++);
-		return renameat(folder, name, top, aside) < 0 ? -errno : 0;
+		do
+			snprintf(aside, sizeof(aside), ".aside-%u", (*moved)++);
+		while ((error = renameat(folder, name, top, aside)) < 0 &&
+		       (errno == ENOTEMPTY || errno == EEXIST));
+		return error < 0 ? -errno : 0;
 	}
 	fchmodat(folder, name, 0700, 0);
 	child = openat(folder, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
@@ -186,8 +189,9 @@ static int remove_inside(int folder, int top, int depth, unsigned *moved)
 
 int remove_tree(const char *path)
 {
+	unsigned moved = 0;
+
 	for (int round = 0; round < ROUNDS; round++) {
-		unsigned moved = 0;
 		int top, error;
 
 		if (rmdir(path) == 0 || errno == ENOENT)
