@@ -16,7 +16,7 @@ from hostabi.diff.compare import by_key
 from hostabi.errors import CallError, HostabiError, InputError
 from hostabi.kernels.static import Static
 from hostabi.model import Certainty, Fact, Kind, Variant
-from hostabi.surfaces import config, registry, syscalls, sysctls
+from hostabi.surfaces import config, registry, syscalls, sysctls, witnesses
 from hostabi.surfaces.origins import origins
 from hostabi.surfaces.source import Source
 from hostabi.syscalls import table
@@ -109,8 +109,8 @@ def test_every_surface_is_registered_once() -> None:
 def test_a_surface_that_fails_leaves_the_others() -> None:
     agent = FakeAgent(looks=[[sysctl("vm/x", b"1\n")]])
     measured = registry.measure(source(agent))
-    assert set(measured.failed) == {"config", "syscalls"}
-    assert set(measured.surfaces) == {"sysctls"}
+    assert set(measured.failed) == {"config"}
+    assert set(measured.surfaces) == {"syscalls", "sysctls"}
 
 
 def test_a_surface_is_skipped_in_a_variant_it_is_not_for() -> None:
@@ -135,11 +135,21 @@ def test_argument_types() -> None:
     assert syscalls.argument_types("garbage") == []
 
 
-def test_entry_points() -> None:
-    assert syscalls.entry_points(KALLSYMS) == ["newfstat", "openat", "uselib"]
+def test_symbols_without_stubs() -> None:
+    assert witnesses.kallsyms_names(KALLSYMS) == {"newfstat", "openat", "uselib"}
+
+
+def test_names_that_are_traced() -> None:
+    text = b"x\0sys_openat\0sys_read\0bpf_sys_close\0not_sys_uselib\0sys_broken"
+    assert witnesses.traced_names(text, {"close"}) == {"openat", "read", "close"}
+
+
+class FakeBuild:
+    image = None
 
 
 class FakeStatic:
+    build = FakeBuild()
     syscall_names = frozenset({"openat", "close", "newfstat"})
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hostabi.agent.client import Agent
 from hostabi.kernels.static import Static
 from hostabi.model import Certainty
-from hostabi.surfaces import syscalls
+from hostabi.surfaces import syscalls, witnesses
 from hostabi.surfaces.source import Source
 from hostabi.syscalls import table
 
@@ -39,9 +39,6 @@ NEEDED = (
 )
 """Calls without which no OCI runtime can do what the specification asks of it."""
 
-OTHER_TABLES = {"get_thread_area", "set_thread_area"}
-"""Entry points of ia32 that x86_64 names but does not serve (syscall_64.tbl)."""
-
 
 def test_what_every_container_needs_is_implemented(agent: Agent) -> None:
     """The calls behind each property of the runtime-spec answer anything but ENOSYS."""
@@ -50,21 +47,19 @@ def test_what_every_container_needs_is_implemented(agent: Agent) -> None:
 
 
 def test_probe_agrees_with_the_image(source: Source, static: Static) -> None:
-    """BTF names the entry points that were built in, so a named call answers.
+    """A call that the image has answers.
 
     A call may still answer ENOSYS because it was switched off at boot
     (memfd_secret(2)) or because its body is configured away (ioperm(2)); such a
     call has to be marked as contradicted, and never silently absent or present.
     """
     facts = {fact.key: fact for fact in syscalls.SURFACE.capture(source)}
-    names = static.syscall_names
-    assert names
-    for name in table.tables().syscalls:
+    known = {name: syscalls.entry_name(name) for name in table.tables().syscalls}
+    how, entries = witnesses.image_names(static, known.values())
+    for name in (name for name, entry in known.items() if entry in entries):
         fact = facts.get(name)
-        if syscalls.entry_name(name) in names and name not in OTHER_TABLES:
-            assert fact is not None, f"{name} is named by BTF and left out"
-            answers = fact.value == "ok"
-            assert answers or fact.certainty is Certainty.CONTRADICTED, name
+        assert fact is not None, f"{name} is in the image ({how}) and left out"
+        assert fact.value == "ok" or fact.certainty is Certainty.CONTRADICTED, name
 
 
 def test_nothing_answers_beyond_the_table(agent: Agent) -> None:

@@ -1,8 +1,8 @@
 """The syscall table: which calls exist, and which types their arguments have.
 
-Three witnesses: entry points named by BTF, entry points named by kallsyms, and
-the answer to every number itself. The probe decides; where an entry point exists
-and its number answers ENOSYS, the fact says that its witnesses disagree.
+Three witnesses: entry points that the image has, entry points named by kallsyms,
+and the answer to every number itself. The probe decides; where an entry point
+exists and its number answers ENOSYS, the fact says that its witnesses disagree.
 """
 
 from __future__ import annotations
@@ -17,13 +17,12 @@ from hostabi.diff import keys
 from hostabi.errors import CallError, HostabiError
 from hostabi.model import Certainty, Fact, Kind, Variant
 from hostabi.surfaces.source import Source
+from hostabi.surfaces.witnesses import image_names, kallsyms_names
 from hostabi.syscalls import table
 
 LAST = 700
 """The highest number probed. The table ends below 480 today; x32 has 512 to 547."""
 
-_ENTRY = re.compile(r" [TtDdRr] __x64_sys_(\w+)$")
-"""A line of kallsyms; a weak symbol (W) is the stub of a call that is not built in."""
 _TRACE = "/sys/kernel/tracing/events/syscalls"
 _BATCH = 100
 _PATIENCE = 0.4
@@ -64,11 +63,12 @@ class Syscalls:
         """Ask all witnesses there are."""
         entries: dict[str, list[str]] = {}
         if source.static is not None:
-            for entry in source.static.syscall_names:
-                entries.setdefault(entry, []).append("btf")
+            known = [entry_name(name) for name in table.tables().syscalls]
+            how, names = image_names(source.static, known)
+            entries = {entry: [how] for entry in names}
         if source.agent is None:
             return _from_entries(entries)
-        for entry in entry_points(source.live.read("/proc/kallsyms").decode(errors="replace")):
+        for entry in kallsyms_names(_symbols(source.live)):
             entries.setdefault(entry, []).append("kallsyms")
         answers = probe(source.live)
         facts = _from_answers(answers, entries)
@@ -78,12 +78,6 @@ class Syscalls:
 
 
 SURFACE = Syscalls()
-
-
-def entry_points(kallsyms: str) -> list[str]:
-    """Names of the native entry points in /proc/kallsyms (proc(5)), without their prefix."""
-    found = (_ENTRY.search(line) for line in kallsyms.splitlines() if "__x64_sys_" in line)
-    return sorted({match[1] for match in found if match})
 
 
 def probe(agent: Agent) -> dict[int, bool]:
@@ -101,6 +95,14 @@ def probe(agent: Agent) -> dict[int, bool]:
         for number, result in zip(numbers, ran, strict=True):
             answers[number] = _implemented(number, result)
     return answers
+
+
+def _symbols(agent: Agent) -> str:
+    """The kernel's symbols; none where it was built without CONFIG_KALLSYMS."""
+    try:
+        return agent.read("/proc/kallsyms").decode(errors="replace")
+    except CallError:
+        return ""
 
 
 def _arguments_of(number: int) -> tuple[int, ...]:
