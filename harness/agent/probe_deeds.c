@@ -1,7 +1,6 @@
 /* Deeds: one thing tried, answered in one line with value, errno, signal and
  * data. What a limit or a restriction does is shown by these, not by the value
  * somebody stored. */
-#define _GNU_SOURCE
 #include "probe.h"
 
 #include <dirent.h>
@@ -484,6 +483,10 @@ bool deed(int argc, char **argv)
 		deeds[i].act(argc, argv);
 		json_line_begin();
 		json_text("action", argv[0]);
+		json_open("arguments", '[');
+		for (int word = 1; word < argc; word++)
+			json_text(NULL, argv[word]);
+		json_close(']');
 		json_number("value", out.value);
 		json_number("errno", out.error);
 		json_number("signal", out.signal);

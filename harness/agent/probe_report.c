@@ -1,7 +1,6 @@
 /* The report: what this process sees, from system calls where one answers and
  * from /proc where none does. A container may have no /proc; what depends on
  * it is then empty or missing, and the rest still stands. */
-#define _GNU_SOURCE
 #include "probe.h"
 
 #include <dirent.h>

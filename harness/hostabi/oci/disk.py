@@ -1,0 +1,126 @@
+"""The read-only disk with the runtimes' trees and the containers' root file system.
+
+In a guest it is mounted at /runtimes: one folder for each runtime, entered as
+its root, and ``rootfs``, which is copied for each container.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import stat
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from hostabi.agent.build import binary
+from hostabi.errors import ArchiveError, InputError
+from hostabi.guest.disk import SUITE, Disk, Entry, ext4_image, folder_entries
+from hostabi.oci import runtimes
+from hostabi.oci.runtimes import MOUNT, ROOTFS
+from hostabi.packages.context import Packages
+from hostabi.packages.tree import Tree
+
+_VERSION = 1
+"""Of this disk's layout; a part of its key."""
+
+# Documentation, translations and character sets: most of a tree, and no runtime's business.
+_UNUSED = ("usr/share/", "usr/lib/x86_64-linux-gnu/gconv/", "usr/include/")
+
+_FOLDER = stat.S_IFDIR | 0o755
+_FILE = stat.S_IFREG | 0o644
+_PROGRAM = stat.S_IFREG | 0o755
+_LINK = stat.S_IFLNK | 0o777
+
+_FOLDERS = (
+    *("bin", "dev", "etc", "home", "lib", "mnt", "opt", "proc", "root"),
+    *("run", "sbin", "srv", "sys", "tmp", "usr", "usr/bin", "var", "var/tmp"),
+)
+
+_TEXTS = {
+    "etc/passwd": "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\n",
+    "etc/group": "root:x:0:\nnogroup:x:65534:\n",
+    "etc/hosts": "127.0.0.1 localhost\n",
+    "etc/hostname": "",
+    "etc/resolv.conf": "",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    entry: runtimes.Entry
+    tree: Tree
+
+
+def runtimes_disk(packages: Packages, specs: Sequence[str] = ()) -> Disk:
+    """The disk with the default runtimes and ``specs``, made once and kept in the cache.
+
+    Raises InputError for an unknown runtime and PackageError when one cannot be had.
+    """
+    names = dict.fromkeys((*runtimes.default_names(), *specs))
+    found = [runtimes.find(name) for name in names]
+    parts = [_Part(entry, packages.tree(entry.packages, entry.suite)) for entry in found]
+    busybox = packages.tree(["busybox-static"], SUITE)
+    probe = binary("probe", packages.cache)
+
+    def entries() -> Iterator[Entry]:
+        for part in parts:
+            yield Entry(part.entry.name, _FOLDER)
+            yield from tree_entries(part.entry, part.tree.root)
+        yield Entry(ROOTFS, _FOLDER)
+        yield from (_below(ROOTFS, entry) for entry in rootfs_entries(probe, busybox.root))
+
+    digest = hashlib.sha256(repr((_VERSION, busybox.key)).encode())
+    digest.update(probe.read_bytes())
+    for part in parts:
+        digest.update(f"{part.entry.name} {part.tree.key}\n".encode())
+    key = digest.hexdigest()
+    image = ext4_image(packages, entries, key=key, label="runtimes")
+    return Disk("runtimes", image, MOUNT)
+
+
+def tree_entries(entry: runtimes.Entry, tree: Path) -> Iterator[Entry]:
+    """A runtime's tree below its name, without what no runtime reads."""
+    seen: set[str] = set()
+    for found in folder_entries(tree):
+        if found.name.startswith(_UNUSED):
+            continue
+        seen.add(found.name)
+        yield _below(entry.name, found)
+    # Since the merged /usr, libc6 ships the loader below usr/ only, and the
+    # link that programs name comes from the package base-files.
+    for name in ("lib", "lib64", "bin", "sbin"):
+        if name not in seen and f"usr/{name}" in seen:
+            yield Entry(f"{entry.name}/{name}", _LINK, f"usr/{name}".encode())
+    if entry.local is not None:
+        for folder in ("usr/local", "usr/local/bin"):
+            if folder not in seen:
+                yield Entry(f"{entry.name}/{folder}", _FOLDER)
+        yield Entry(f"{entry.name}/{entry.binary}", _PROGRAM, entry.local)
+    elif entry.binary not in seen:
+        raise InputError(
+            f"the packages of {entry.name} hold no {entry.binary}",
+            advice="correct its entry in kernels/runtimes.toml",
+        )
+
+
+def rootfs_entries(probe: Path, busybox_tree: Path) -> Iterator[Entry]:
+    """A container's root: folders, a few files of /etc, busybox, and the probe at /probe."""
+    for folder in _FOLDERS:
+        mode = stat.S_IFDIR | 0o1777 if folder in {"tmp", "var/tmp"} else _FOLDER
+        yield Entry(folder, mode)
+    for name, text in _TEXTS.items():
+        yield Entry(name, _FILE, text.encode())
+    yield Entry("bin/busybox", _PROGRAM, _busybox(busybox_tree))
+    yield Entry("bin/sh", _LINK, b"busybox")
+    yield Entry("probe", _PROGRAM, probe)
+
+
+def _busybox(tree: Path) -> Path:
+    for name in ("usr/bin/busybox", "bin/busybox"):
+        if (tree / name).is_file():
+            return tree / name
+    raise ArchiveError(f"{tree}: no busybox in the package busybox-static")
+
+
+def _below(prefix: str, entry: Entry) -> Entry:
+    return Entry(f"{prefix}/{entry.name}", entry.mode, entry.source)

@@ -1,0 +1,296 @@
+"""Driving a runtime: bundles on the guest's tmpfs, and the verbs of the specification.
+
+runtime.md, "Operations": create, start, state, kill, delete; and ``run``, which
+both runtimes offer for all of them in a row. A runtime works in its own tree
+(mount namespace and pivot_root) on the guest's own /proc, /sys, /dev, /run and /work.
+"""
+
+from __future__ import annotations
+
+import itertools
+import shlex
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import PurePosixPath
+from typing import Protocol
+
+import msgspec
+
+from hostabi.agent.records import Completed
+from hostabi.errors import CallError
+from hostabi.oci import bundle
+from hostabi.oci.actions import Action, command
+from hostabi.oci.records import Config
+from hostabi.oci.runtimes import MOUNT, ROOTFS, Entry, find
+from hostabi.oci.seen import Answers, decode
+
+_SECONDS = 30.0
+"""For one command of a runtime; the agent scales it when emulated."""
+_ANSWERS = 4 << 20
+"""Bytes kept of what a container prints."""
+_IDENTIFIERS = itertools.count(1)
+
+
+class Commander(Protocol):
+    """The part of an agent that a runtime needs."""
+
+    def command(
+        self,
+        argv: list[str],
+        *,
+        env: Mapping[str, str] | None = None,
+        stdin: bytes = b"",
+        timeout: float = 30,
+        root: str = "",
+        cwd: str = "/",
+        limit: int = 4 << 20,
+    ) -> Completed:
+        """Run a command in the tree ``root``."""
+
+    def read(self, path: str, limit: int = 64 << 20) -> bytes:
+        """Read a file; CallError."""
+
+    def write(self, path: str, data: bytes, *, mode: int = 0o644, create: bool = True) -> None:
+        """Write a file; CallError."""
+
+
+class ContainerError(AssertionError):
+    """The runtime did not do what the bundle asks.
+
+    An assertion and no harness error: it speaks about the pair under test.
+    """
+
+
+class State(msgspec.Struct, frozen=True):
+    """runtime.md, "State". ``pid`` is the container's first process as the guest sees it."""
+
+    id: str
+    status: str
+    bundle: str
+    oci_version: str = msgspec.field(name="ociVersion", default="")
+    pid: int = 0
+    annotations: dict[str, str] = {}
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One command of the runtime and how it ended."""
+
+    argv: tuple[str, ...]
+    done: Completed
+
+    @property
+    def ok(self) -> bool:
+        """Whether it ended in order."""
+        return self.done.status == 0 and not self.done.timed_out
+
+    def __str__(self) -> str:
+        end = "timed out" if self.done.timed_out else f"status {self.done.status}"
+        if self.done.signal:
+            end = f"signal {self.done.signal}"
+        lines = [f"$ {shlex.join(self.argv)}", f"  {end}"]
+        for stream in (self.done.stdout, self.done.stderr):
+            text = stream[-3000:].decode("utf-8", "replace")
+            lines += [f"  | {line}" for line in text.splitlines()]
+        return "\n".join(lines)
+
+
+@dataclass(frozen=True, slots=True)
+class Visit:
+    """A container that ran to its end: its bundle, the command, and the probe's answers.
+
+    A refusal by the runtime is kept here and raised when an answer is asked for.
+    """
+
+    config: Config
+    step: Step
+
+    @property
+    def ok(self) -> bool:
+        """Whether the runtime ran the container and the probe ended in order."""
+        return self.step.ok
+
+    @property
+    def error(self) -> str:
+        """What the runtime complained about."""
+        return self.step.done.stderr.decode("utf-8", "replace")
+
+    @property
+    def answers(self) -> Answers:
+        """What the probe said. Raises ContainerError, with bundle and command, if it did not."""
+        if not self.step.ok:
+            raise ContainerError(f"{self.step}\nconfig.json:\n{self.config.encode().decode()}")
+        return decode(self.step.done.stdout)
+
+
+@dataclass
+class Container:
+    """A container that was created; see :meth:`Runtime.container`."""
+
+    runtime: Runtime
+    id: str
+    config: Config
+    steps: list[Step] = field(default_factory=list)
+
+    @property
+    def folder(self) -> str:
+        """Its bundle, in the guest."""
+        return f"{self.runtime.work}/{self.id}"
+
+    @property
+    def cgroup(self) -> str:
+        """Its control group, a path below /sys/fs/cgroup."""
+        return self.config.linux.cgroups_path
+
+    def verb(self, *words: str, check: bool = True) -> Step:
+        """Run a command of the runtime. Raises ContainerError unless it ends in order."""
+        step = self.runtime.invoke(*words)
+        self.steps.append(step)
+        if check and not step.ok:
+            raise ContainerError(f"{step}\nconfig.json:\n{self.config.encode().decode()}")
+        return step
+
+    def start(self, *, check: bool = True) -> Step:
+        """runtime.md, "Start"."""
+        return self.verb("start", self.id, check=check)
+
+    def state(self) -> State:
+        """runtime.md, "Query State". Raises ContainerError for what is no state."""
+        step = self.verb("state", self.id)
+        try:
+            return msgspec.json.decode(step.done.stdout, type=State)
+        except (msgspec.DecodeError, RecursionError) as error:
+            raise ContainerError(f"no state: {error}\n{step}") from error
+
+    def kill(self, signal: str = "KILL", *, check: bool = True) -> Step:
+        """runtime.md, "Kill"."""
+        return self.verb("kill", self.id, signal, check=check)
+
+    def delete(self, *, force: bool = False, check: bool = True) -> Step:
+        """runtime.md, "Delete"; ``force`` kills first."""
+        words = ("delete", *(("--force",) if force else ()), self.id)
+        return self.verb(*words, check=check)
+
+    def wait(self, pid: int) -> None:
+        """Until the process ``pid`` of the guest has ended."""
+        step = self.runtime.probe("await", str(pid))
+        if not step.ok:
+            raise ContainerError(f"process {pid} of {self.id} did not end\n{step}")
+
+    def answers(self) -> Answers:
+        """What the probe inside has printed until now."""
+        return decode(self.runtime.agent.read(f"{self.folder}/output", _ANSWERS))
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """A runtime bound to an agent. ``work`` is where bundles go in the guest, on tmpfs."""
+
+    entry: Entry
+    agent: Commander
+    work: str = "/work/oci"
+    state: str = "/run/hostabi-oci"
+    trees: str = MOUNT
+
+    @property
+    def name(self) -> str:
+        """As in the catalogue."""
+        return self.entry.name
+
+    def invoke(self, *words: str, detached: str = "", limit: int = _ANSWERS) -> Step:
+        """Run one command of the runtime, with its output going to the file ``detached``."""
+        argv = ("/" + self.entry.binary, *self._options(), *words)
+        if detached:
+            # What a created container inherits must not be our pipes: the agent
+            # closes them when the command has ended.
+            argv = (f"{self.work}/probe", "detach", detached, *argv)
+        done = self.agent.command(
+            list(argv), root=f"{self.trees}/{self.name}", timeout=_SECONDS, limit=limit
+        )
+        return Step(argv, done)
+
+    def probe(self, *words: str) -> Step:
+        """Run the probe beside the containers, in the guest itself."""
+        argv = (f"{self.trees}/{ROOTFS}/probe", *words)
+        return Step(argv, self.agent.command(list(argv), timeout=_SECONDS))
+
+    def _options(self) -> tuple[str, ...]:
+        # runc's default is cgroupfs; crun prefers systemd where it finds it.
+        manager = ("--cgroup-manager=cgroupfs",) if self.entry.family == "crun" else ()
+        return (f"--root={self.state}/{self.name}", *manager)
+
+    def version(self) -> str:
+        """What ``--version`` says, first line. Raises ContainerError if it does not start."""
+        step = self.invoke("--version")
+        if not step.ok:
+            raise ContainerError(str(step))
+        return step.done.stdout.decode("utf-8", "replace").partition("\n")[0]
+
+    def prepare(self, config: Config, identifier: str) -> Config:
+        """Write the bundle; the config with its control group settled. CallError on failure."""
+        if not config.linux.cgroups_path:
+            config = bundle.linux(config, cgroups_path=f"/hostabi/{identifier}")
+        folder = PurePosixPath(self.work, identifier)
+        source = shlex.quote(f"{self.trees}/{ROOTFS}")
+        # The probe beside the bundles is for `detach` in a runtime's tree, which has no /runtimes.
+        script = (
+            f"mkdir -p {folder} && cp -a {source} {folder}/rootfs && cp -f {source}/probe {self.work}/"
+        )
+        made = self.agent.command(["/bin/busybox", "sh", "-c", script], timeout=_SECONDS)
+        if made.status:
+            said = made.stderr.decode("utf-8", "replace").strip()
+            raise CallError(f"cannot make the bundle {folder}: {said}", errno=0)
+        self.agent.write(f"{folder}/config.json", config.encode())
+        return config
+
+    def run(self, config: Config, *actions: Action) -> Visit:
+        """Run the probe with ``actions`` in a container of its own, to its end."""
+        identifier = _identifier(self.name)
+        if actions:
+            config = bundle.args(config, *command(actions))
+        config = self.prepare(config, identifier)
+        step = self.invoke("run", f"--bundle={self.work}/{identifier}", identifier)
+        self._discard(identifier, gone=step.ok)
+        return Visit(config, step)
+
+    @contextmanager
+    def container(self, config: Config, *actions: Action) -> Iterator[Container]:
+        """A created container (runtime.md, "Create"), deleted when the block ends."""
+        identifier = _identifier(self.name)
+        if actions:
+            config = bundle.args(config, *command(actions))
+        config = self.prepare(config, identifier)
+        folder = f"{self.work}/{identifier}"
+        made = Container(self, identifier, config)
+        try:
+            step = self.invoke(
+                "create", f"--bundle={folder}", identifier, detached=f"{folder}/output"
+            )
+            made.steps.append(step)
+            if not step.ok:
+                said = self.agent.read(f"{folder}/output", _ANSWERS).decode("utf-8", "replace")
+                raise ContainerError(f"{step}\n{said}\nconfig.json:\n{config.encode().decode()}")
+            yield made
+        finally:
+            self._discard(identifier, gone=False)
+
+    def _discard(self, identifier: str, *, gone: bool) -> None:
+        """Remove what is left of a container, whatever state it is in."""
+        if not gone:
+            self.invoke("delete", "--force", identifier)
+        self.agent.command(
+            ["/bin/busybox", "rm", "-rf", f"{self.work}/{identifier}"], timeout=_SECONDS
+        )
+
+
+def _identifier(name: str) -> str:
+    return f"{name}-{next(_IDENTIFIERS)}"
+
+
+def runtime(spec: str, agent: Commander) -> Runtime:
+    """The runtime called ``spec``, bound to an agent whose machine has the runtimes' disk.
+
+    Raises InputError for an unknown runtime.
+    """
+    return Runtime(find(spec), agent)
