@@ -1,0 +1,1 @@
+"""Signed apt repositories, downloads, the cache and what is unpacked into it."""

@@ -1,0 +1,210 @@
+"""The cache on disk: things made at most once, and never seen half made.
+
+Layout: ``blobs/ab/<sha256>`` for verified files by content, and ``<kind>/<key>``
+for folders and files derived from them. A thing is made under a temporary name
+beside its place and renamed; a file lock per thing keeps two processes from
+making it twice. The lock is the kernel's (flock), so a killed process leaves
+none behind.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import filelock
+
+from hostabi.errors import StorageError
+
+LOCK_WAIT = 1800.0
+"""Seconds to wait for another process that makes the same thing."""
+
+_TEMPORARY = ".making-"
+
+
+@contextmanager
+def storage_errors(path: Path) -> Iterator[None]:
+    """Turn a full disk or a folder that cannot be written into a :class:`StorageError`."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+            raise StorageError(
+                f"no space left while writing below {path}",
+                advice="hostabi cache prune, or set HOSTABI_CACHE to a folder on a larger disk",
+            ) from error
+        if error.errno in {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR}:
+            raise StorageError(
+                f"cannot write below {path}: {error.strerror}",
+                advice="set HOSTABI_CACHE to a folder that you can write",
+            ) from error
+        raise
+
+
+@dataclass(frozen=True)
+class Cache:
+    """The cache below ``root``. Safe for several threads and processes at once."""
+
+    root: Path
+
+    def blob(self, sha256: str) -> Path | None:
+        """The verified file with this SHA-256, or None when it is not here."""
+        path = self.blob_path(sha256)
+        if not path.is_file():
+            return None
+        _touch(path)
+        return path
+
+    def blob_path(self, sha256: str) -> Path:
+        """Where the file with this SHA-256 lies or will lie."""
+        return self.root / "blobs" / sha256[:2] / sha256
+
+    def store(self, sha256: str, part: Path) -> Path:
+        """Move ``part``, whose content the caller has verified, to its place.
+
+        Raises :class:`StorageError`.
+        """
+        path = self.blob_path(sha256)
+        with storage_errors(self.root):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            part.replace(path)
+        return path
+
+    def folder(
+        self, kind: str, key: str, build: Callable[[Path], None], *, label: str = ""
+    ) -> Path:
+        """The folder ``kind/key``; ``build`` fills an empty one the first time.
+
+        Whatever ``build`` raises comes through, and nothing of it stays behind.
+        """
+        return self._made(kind, key, build, label=label, is_folder=True)
+
+    def file(self, kind: str, key: str, build: Callable[[Path], None], *, label: str = "") -> Path:
+        """The file ``kind/key``; ``build`` writes it to the path it is given the first time."""
+        return self._made(kind, key, build, label=label, is_folder=False)
+
+    def forget(self, kind: str, key: str) -> None:
+        """Remove ``kind/key``, for example because it proved to be damaged."""
+        with self.lock(f"{kind}-{key}"):
+            _remove(self.root / kind / key)
+
+    @contextmanager
+    def lock(self, name: str, *, label: str = "", wait: float = LOCK_WAIT) -> Iterator[None]:
+        """Hold the lock called ``name``. Raises :class:`StorageError` after ``wait`` seconds."""
+        folder = self.root / "locks"
+        with storage_errors(self.root):
+            folder.mkdir(parents=True, exist_ok=True)
+            held = filelock.FileLock(folder / f"{_safe(name)}.lock")
+            try:
+                held.acquire(timeout=wait)
+            except filelock.Timeout as error:
+                raise StorageError(
+                    f"another process has been making {label or name} for {wait:.0f} s",
+                    advice=f"see who holds {held.lock_file}",
+                ) from error
+        try:
+            yield
+        finally:
+            held.release()
+
+    def _made(
+        self, kind: str, key: str, build: Callable[[Path], None], *, label: str, is_folder: bool
+    ) -> Path:
+        place = self.root / kind / _safe(key)
+        if place.exists():
+            _touch(place)
+            return place
+        with self.lock(f"{kind}-{key}", label=label):
+            if place.exists():
+                return place
+            with storage_errors(self.root):
+                place.parent.mkdir(parents=True, exist_ok=True)
+                for stale in place.parent.glob(f"{_TEMPORARY}{place.name}.*"):
+                    _remove(stale)  # its maker is dead: we hold the lock
+                above = Path(
+                    tempfile.mkdtemp(prefix=f"{_TEMPORARY}{place.name}.", dir=place.parent)
+                )
+                making = above / place.name
+                try:
+                    if is_folder:
+                        making.mkdir()
+                    build(making)
+                    making.replace(place)
+                finally:
+                    _remove(above)
+        return place
+
+    def sizes(self) -> dict[str, int]:
+        """Bytes in use by kind of content."""
+        if not self.root.is_dir():
+            return {}
+        return {
+            entry.name: _size(Path(entry.path))
+            for entry in sorted(os.scandir(self.root), key=lambda entry: entry.name)
+            if entry.is_dir(follow_symlinks=False)
+        }
+
+    def size(self) -> int:
+        """Bytes in use."""
+        return sum(self.sizes().values())
+
+    def prune(self, unused_for: float = 0.0) -> int:
+        """Remove what nobody used for ``unused_for`` seconds; what is being made stays.
+
+        Returns the number of bytes freed. Raises :class:`StorageError`.
+        """
+        before, limit = self.size(), time.time() - unused_for
+        if not self.root.is_dir():
+            return 0
+        with storage_errors(self.root):
+            for kind in self.root.iterdir():
+                if kind.name == "blobs":
+                    for path in kind.glob("*/*"):
+                        self._prune(path, path.name.removesuffix(".part"), limit)
+                elif kind.is_dir() and kind.name != "locks":
+                    for path in kind.iterdir():
+                        self._prune(path, f"{kind.name}-{path.name}", limit)
+        return before - self.size()
+
+    def _prune(self, path: Path, lock: str, limit: float) -> None:
+        with suppress(StorageError, FileNotFoundError):
+            if path.lstat().st_mtime <= limit:
+                with self.lock(lock, wait=0):
+                    _remove(path)
+
+
+def _safe(name: str) -> str:
+    """``name`` as one path component: suites and versions may hold a slash or a colon."""
+    return "".join(char if char.isalnum() or char in "._+-~=" else "_" for char in name)
+
+
+def _touch(path: Path) -> None:
+    """Remember that ``path`` was used, for :meth:`Cache.prune`."""
+    with suppress(OSError):
+        os.utime(path)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _size(folder: Path) -> int:
+    total, waiting = 0, [folder]
+    while waiting:
+        with suppress(FileNotFoundError), os.scandir(waiting.pop()) as entries:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    waiting.append(Path(entry.path))
+                else:
+                    total += entry.stat(follow_symlinks=False).st_size
+    return total
