@@ -29,9 +29,10 @@ from hostabi.runs.provenance import used
 
 if TYPE_CHECKING:
     from hostabi.agent.client import Agent
+    from hostabi.guest.disk import Disk
     from hostabi.kernels.build import Build
     from hostabi.machine.machine import Machine
-    from hostabi.oci.runtimes import Runtime
+    from hostabi.oci.driver import Runtime
     from hostabi.packages.context import Packages
     from hostabi.runs.lockstep import Lockstep
 
@@ -41,6 +42,7 @@ GUESTS = pytest.StashKey[Guests]()
 _LOST = pytest.StashKey[bool]()
 _SPECS = pytest.StashKey[tuple[str, ...]]()
 _RUNTIMES = pytest.StashKey[tuple[str, ...]]()
+_USES_RUNTIMES = pytest.StashKey[bool]()
 _PR_SET_PDEATHSIG = 1
 
 
@@ -187,6 +189,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if left_out:
         config.hook.pytest_deselected(items=left_out)
         items[:] = [item for item in items if wanted(item)]
+    uses = any("runtime_name" in getattr(item, "fixturenames", ()) for item in items)
+    config.stash[_USES_RUNTIMES] = uses
 
 
 @pytest.hookimpl(wrapper=True)
@@ -253,11 +257,21 @@ def _guests(config: pytest.Config) -> Guests:
             accel=config.getoption("--accel"),
             jobs=config.getoption("--jobs"),
             flavour=config.getoption("--flavour"),
+            disks=lambda: _disks(config),
             progress=_progress(config),
         )
         config.add_cleanup(pool.close)
         config.stash[GUESTS] = pool
     return config.stash[GUESTS]
+
+
+def _disks(config: pytest.Config) -> tuple[Disk, ...]:
+    """The runtimes' trees, when a test of this session uses one."""
+    if not config.stash.get(_USES_RUNTIMES, False):
+        return ()
+    from hostabi.oci.disk import runtimes_disk  # noqa: PLC0415
+
+    return (runtimes_disk(_guests(config).packages, config.stash[_RUNTIMES]),)
 
 
 def _default_runtimes() -> tuple[str, ...]:
@@ -326,13 +340,13 @@ def lockstep(request: pytest.FixtureRequest, guests: Guests) -> Iterator[Lockste
 
 
 @pytest.fixture
-def runtime(runtime_name: str, kernel: Build, agent: Agent, guests: Guests) -> Runtime:
+def runtime(runtime_name: str, kernel: Build, agent: Agent) -> Runtime:
     """An OCI runtime, ready to run bundles through the agent."""
     if kernel.name == RUNNING:
         unsupported("runtimes are tried in guests only; name a line with --kernel")
-    from hostabi.oci.runtimes import runtime as bound  # noqa: PLC0415
+    from hostabi.oci.driver import runtime as bound  # noqa: PLC0415
 
-    return bound(runtime_name, agent, guests.packages)
+    return bound(runtime_name, agent)
 
 
 def _note_use(config: pytest.Config, build: Build, machine: Machine | None) -> None:
