@@ -4,11 +4,21 @@ from __future__ import annotations
 
 import bz2
 import gzip
+import hashlib
+import io
 import lzma
 import struct
+import tarfile
+from pathlib import Path
+from types import SimpleNamespace
 
 import lz4.block
 import zstandard
+
+from hostabi.errors import PackageError
+from hostabi.packages.cache import Cache
+from hostabi.packages.fetch import PackageGoneError
+from hostabi.packages.repository import Package
 
 HEADER = struct.Struct("<16sHHIQQQIHHHHHH")
 SECTION = struct.Struct("<IIQQQQIIQQ")
@@ -156,3 +166,131 @@ def make_module(**fields: str) -> bytes:
     """A module whose .modinfo holds ``fields``; ``depends_`` stands for ``depends``."""
     text = b"".join(f"{key.rstrip('_')}={value}\0".encode() for key, value in fields.items())
     return make_elf({".text": b"\x90" * 16, ".modinfo": text})
+
+
+def make_deb(files: dict[str, bytes], **control: str) -> bytes:
+    """A .deb with these files."""
+
+    def tar(members: dict[str, bytes]) -> bytes:
+        buffer = io.BytesIO()
+        with tarfile.open(fileobj=buffer, mode="w:gz") as archive:
+            for name, content in members.items():
+                member = tarfile.TarInfo(f"./{name}")
+                member.size = len(content)
+                archive.addfile(member, io.BytesIO(content))
+        return buffer.getvalue()
+
+    text = "".join(f"{key}: {value}\n" for key, value in control.items())
+    parts = {
+        "debian-binary": b"2.0\n",
+        "control.tar.gz": tar({"control": text.encode()}),
+        "data.tar.gz": tar(files),
+    }
+    packed = b"!<arch>\n"
+    for name, content in parts.items():
+        packed += f"{name:<16}{0:<12}{0:<6}{0:<6}{'100644':<8}{len(content):<10}`\n".encode()
+        packed += content + b"\n" * (len(content) % 2)
+    return packed
+
+
+class FakeArchive:
+    """Stands in for Packages: suites with kernels, of which some files are gone."""
+
+    def __init__(self, root: Path) -> None:
+        self.cache = Cache(root / "cache")
+        self.root = root
+        self.progress = self
+        self.mirror = SimpleNamespace(
+            trusted=SimpleNamespace(of_suite=lambda suite: SimpleNamespace(name="debian")),
+            base=lambda name: "http://archive.invalid/debian",
+        )
+        self.suites: dict[str, list[Package]] = {}
+        self.unreadable: set[str] = set()
+        self.gone: set[str] = set()
+        self.fetched: list[str] = []
+        self.said: list[str] = []
+        self.asked: list[str] = []
+
+    def say(self, text: str) -> None:
+        self.said.append(text)
+
+    def suite(self, name: str) -> SimpleNamespace:
+        self.asked.append(name)
+        if name in self.unreadable:
+            raise PackageError(f"{name} is not there")
+        return SimpleNamespace(
+            matching=lambda pattern: [
+                one for one in self.suites.get(name, []) if pattern.fullmatch(one.name)
+            ]
+        )
+
+    def fetch(self, package: Package) -> Path:
+        if package.filename in self.gone:
+            raise PackageGoneError(f"{package.filename} is gone")
+        self.fetched.append(package.name)
+        return self.root / package.sha256
+
+    def add(
+        self, suite: str, name: str, version: str, files: dict[str, bytes], depends: str = ""
+    ) -> Package:
+        data = make_deb(files, Package=name, Version=version)
+        digest = hashlib.sha256(data).hexdigest()
+        (self.root / digest).write_bytes(data)
+        package = Package(
+            name=name,
+            version=version,
+            architecture="amd64",
+            filename=f"pool/{name}_{version}_amd64.deb",
+            size=len(data),
+            sha256=digest,
+            depends=depends,
+            pre_depends="",
+            provides="",
+            source="",
+            suite=suite,
+            base="http://archive.invalid/debian",
+        )
+        self.suites.setdefault(suite, []).append(package)
+        return package
+
+    def add_kernel(
+        self, suite: str, abi: str, version: str, flavour: str = "cloud-amd64"
+    ) -> Package:
+        """A kernel whose image package holds everything, as up to 6.18."""
+        release = f"{abi}-{flavour}"
+        return self.add(suite, f"linux-image-{release}", version, kernel_files(release))
+
+    def add_split(
+        self, suite: str, abi: str, version: str, flavour: str = "cloud-amd64", *, without: str = ""
+    ) -> None:
+        """A kernel split into binary, modules and base, as from 7.x on."""
+        release = f"{abi}-{flavour}"
+        files = kernel_files(release, under="usr/lib/modules")
+        names = {
+            "binary": [name for name in files if "vmlinuz" in name],
+            "modules": [name for name in files if name.endswith(".ko")],
+            "base": [name for name in files if name.endswith("config")],
+        }
+        depends = [f"linux-{part}-{release} (= {version})" for part in names]
+        self.add(suite, f"linux-image-{release}", version, {}, f"kmod, {', '.join(depends)}")
+        for part, members in names.items():
+            if part != without:
+                self.add(
+                    suite,
+                    f"linux-{part}-{release}",
+                    version,
+                    {name: files[name] for name in members},
+                )
+
+
+def kernel_files(release: str, under: str = "") -> dict[str, bytes]:
+    """The files of a kernel package: whole, or all below ``under``/RELEASE."""
+    image = make_bzimage(make_elf({".BTF": sample_btf()}), release=release)
+    module = make_module(license="GPL", depends_="fat,nls-base", alias="fs-demo")
+    base = f"{under or 'lib/modules'}/{release}"
+    return {
+        f"{base}/vmlinuz" if under else f"boot/vmlinuz-{release}": image,
+        f"{base}/config" if under else f"boot/config-{release}": b"CONFIG_NET=y\n",
+        f"{base}/kernel/fs/demo.ko": module,
+        "usr/share/doc/changelog": b"not wanted",
+    }

@@ -18,8 +18,9 @@ from hostabi.packages.version import Version
 
 if TYPE_CHECKING:
     from hostabi.packages.context import Packages
-    from hostabi.packages.index import Package
+    from hostabi.packages.repository import Package
 
+_KERNELS = re.compile(r"linux-(?:image|binary|modules|base)-.*")
 _NAME = re.compile(
     r"linux-image-(?:unsigned-)?"
     r"(?P<abi>(?P<line>\d+\.\d+)(?:[.~+][^-]*)?(?:-\d[^-]*)?)-(?P<flavour>[a-z][a-z0-9-]*)"
@@ -70,7 +71,7 @@ def of_suite(packages: Packages, suite: str) -> tuple[Candidate, ...]:
     Raises PackageError when its index cannot be had, VerificationError when it
     cannot be trusted.
     """
-    return from_packages(packages.suite(suite).matching("linux-*"), suite)
+    return from_packages(packages.suite(suite).matching(_KERNELS), suite)
 
 
 def from_packages(listed: Iterable[Package], suite: str) -> tuple[Candidate, ...]:

@@ -52,6 +52,7 @@ class Remembered(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     schema: int
     rolling: tuple[str, ...]
+    elsewhere: tuple[str, ...]
     remembered: Remembered
     line: tuple[Line, ...]
 
@@ -62,12 +63,18 @@ class Catalogue:
 
     named: tuple[Line, ...]
     rolling: tuple[str, ...]
+    elsewhere: tuple[str, ...]
     remembered: Remembered
 
     def line(self, name: str) -> Line:
         """The line ``name``, in the catalogue or else wherever rolling suites serve it."""
         known = next((line for line in self.named if line.name == name), None)
         return known or Line(name, self.rolling)
+
+    def suites(self, name: str, *, exact: bool) -> tuple[str, ...]:
+        """Where to look for line ``name``, or for one ``exact`` build of it, in this order."""
+        line = self.line(name)
+        return line.suites if line in self.named or not exact else line.suites + self.elsewhere
 
     @property
     def lts(self) -> tuple[str, ...]:
@@ -127,7 +134,7 @@ def catalogue(path: Path | None = None) -> Catalogue:
     for line in read.line:
         if not re.fullmatch(r"\d+\.\d+", line.name) or not line.suites or not line.flavours:
             raise InputError(f"{path}: line {line.name!r} needs a name X.Y, suites and flavours")
-    return Catalogue(read.line, read.rolling, read.remembered)
+    return Catalogue(read.line, read.rolling, read.elsewhere, read.remembered)
 
 
 def default_lines(packages: Packages | None = None) -> tuple[str, ...]:

@@ -19,7 +19,7 @@ from hostabi.kernels import candidates
 from hostabi.kernels.candidates import Candidate
 from hostabi.kernels.catalogue import DEFAULT_FLAVOUR, catalogue
 from hostabi.packages.cache import storage_errors
-from hostabi.packages.index import Package
+from hostabi.packages.repository import Package
 
 if TYPE_CHECKING:
     from hostabi.packages.context import Packages
@@ -54,7 +54,8 @@ class LockedBuild(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     def candidate(self, packages: Packages) -> Candidate:
         """What to fetch, from wherever the archive of its suite is now."""
-        base = packages.base(self.suite)
+        archive = packages.mirror.trusted.of_suite(self.suite)
+        base = packages.mirror.base(archive.name)
         return Candidate(
             line=self.line,
             abi=self.abi,
@@ -69,6 +70,10 @@ class LockedBuild(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
                     filename=one.filename,
                     size=one.size,
                     sha256=one.sha256,
+                    depends="",
+                    pre_depends="",
+                    provides="",
+                    source="",
                     suite=self.suite,
                     base=base,
                 )

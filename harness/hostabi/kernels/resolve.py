@@ -27,7 +27,7 @@ from hostabi.packages.fetch import PackageGoneError
 
 if TYPE_CHECKING:
     from hostabi.packages.context import Packages
-    from hostabi.packages.index import Package
+    from hostabi.packages.repository import Package
 
 FOLDERS = "builds"
 """The kind under which unpacked builds lie in the cache."""
@@ -74,7 +74,8 @@ def resolve(
     wanted = line.flavour(wanted)
     if lock is not None and text == name:
         return _locked(lock, name, wanted, packages)
-    return _from_suites(text, wanted, line.suites, packages)
+    suites = catalogue().suites(name, exact=text != name)
+    return _from_suites(text, wanted, suites, packages)
 
 
 def fetch(candidate: Candidate, packages: Packages, note: str = "") -> Build:
