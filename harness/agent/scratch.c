@@ -210,6 +210,19 @@ int remove_tree(const char *path)
 	return -ENOTEMPTY;
 }
 
+/* Only ext4 keeps what it holds when it is unmounted: clear it, or put it out of the way. */
+static void clear_disk(struct place *place)
+{
+	static unsigned stuck;
+	char aside[160];
+
+	if (place_mount(WIRE_SCRATCH_EXT4) < 0 || remove_tree(place->folder) == 0)
+		return;
+	snprintf(aside, sizeof(aside), "%s/stuck-%u", place->base, stuck++);
+	if (rename(place->folder, aside) < 0)
+		say("%s stays in the way: %s", place->folder, strerror(errno));
+}
+
 void scratch_drop(uint32_t kind)
 {
 	struct place *place;
@@ -220,17 +233,14 @@ void scratch_drop(uint32_t kind)
 	place = &places[kind];
 	if (rmdir(place->folder) == 0 || errno == ENOENT)
 		return;
-	/* Mounts that a program without a mount namespace of its own has made. */
-	if (errno == EBUSY && agent.pid1)
-		place_unmount(kind);
-	else if ((error = remove_tree(place->folder)) < 0) {
-		say("%s is not empty after a program: %s", place->folder, strerror(-error));
-		unlock(AT_FDCWD, place->folder);
-		if (kind != WIRE_SCRATCH_EXT4 && agent.pid1)
-			place_unmount(kind);
-		else
-			remove_tree(place->folder);
-	}
+	error = remove_tree(place->folder);
+	if (!error)
+		return;
+	/* Most likely mounts, of a program without a mount namespace of its own. */
+	say("%s is not empty after a program: %s", place->folder, strerror(-error));
+	place_unmount(kind);
+	if (kind == WIRE_SCRATCH_EXT4)
+		clear_disk(place);
 }
 
 void scratch_reset(void)
