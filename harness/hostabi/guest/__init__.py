@@ -1,0 +1,1 @@
+"""What a guest boots into: the initramfs, module order and aliases, read-only disks."""

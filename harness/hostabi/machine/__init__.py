@@ -1,0 +1,1 @@
+"""One QEMU process that runs one build: how it is started, watched, saved and ended."""
