@@ -157,6 +157,9 @@ def test_build_whose_parts_are_not_listed_says_which(archive):
         ("6.2", "6.12"),
         ("newest", "mainline"),
         ("", "running"),
+        ("x" * 300, "running"),
+        ("./" + "x" * 300, "in ."),
+        ("~nobody-here/vmlinuz", "cannot be listed"),
     ],
 )
 def test_unknown_spec_lists_near_ones(archive, spec, near):

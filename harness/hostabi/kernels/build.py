@@ -69,30 +69,28 @@ def line_of(release: str) -> str:
     return found[1] if found else ""
 
 
-def find_parts(folder: Path, release: str = "") -> Parts:
+def find_parts(folder: Path, what: str = "") -> Parts:
     """Find image, configuration and modules below ``folder``.
 
-    ``release`` chooses where several kernels lie in one folder. Raises
-    InputError when there is no kernel, or several and none was chosen;
-    ImageError when the image is not an x86 one.
+    ``what`` is what errors call it. Raises InputError when there is no kernel
+    or more than one; ImageError when the image is not an x86 one.
     """
+    what = what or str(folder)
     found: dict[str, Path] = {}
     for pattern in _IMAGES:
         for path in sorted(folder.glob(pattern)):
             if path.is_file() and not path.name.endswith((".hmac", ".sig", ".old")):
                 found.setdefault(image.release_of(path), path)
-    if release:
-        found = {name: path for name, path in found.items() if name == release}
     if not found:
         raise InputError(
-            f"{folder}: no kernel image in it",
+            f"{what}: no kernel image in it",
             advice="it needs boot/vmlinuz-RELEASE, lib/modules/RELEASE/vmlinuz or a bzImage; "
             "of a split package, name linux-binary, linux-modules and linux-base together",
         )
     if len(found) > 1:
         raise InputError(
-            f"{folder}: several kernels in it: {', '.join(found)}",
-            advice="name one image, with --modules and --config",
+            f"{what}: several kernels in it: {', '.join(found)}",
+            advice="name the packages of one kernel, or one image with --modules and --config",
         )
     ((chosen, path),) = found.items()
     return Parts(
@@ -105,9 +103,9 @@ def find_parts(folder: Path, release: str = "") -> Parts:
     )  # fmt: skip
 
 
-def write_parts(folder: Path) -> None:
-    """Find the parts of ``folder`` and note them there."""
-    (folder / NOTE).write_bytes(msgspec.json.encode(find_parts(folder)))
+def write_parts(folder: Path, what: str) -> None:
+    """Find the parts of ``folder`` and note them there; ``what`` is what errors call it."""
+    (folder / NOTE).write_bytes(msgspec.json.encode(find_parts(folder, what)))
 
 
 def read_parts(folder: Path) -> Parts:

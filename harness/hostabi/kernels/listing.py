@@ -98,7 +98,7 @@ def _listed(line: Line, flavour: str, packages: Packages, lock: Lock | None) -> 
         try:
             listed = candidates.of_suite(packages, suite)
         except HostabiError as error:
-            problems.append(f"{suite}: {error.message}")
+            problems.append(error.message)
             continue
         for one in listed:
             if one.line == line.name and one.flavour == wanted:
@@ -115,7 +115,7 @@ def _listed(line: Line, flavour: str, packages: Packages, lock: Lock | None) -> 
         locked=entry.name if entry else "",
         newer_than_lock=_newer(top, entry.version if entry else ""),
         newer_than_cached=_newer(top, cached.version if cached else ""),
-        problem="; ".join(problems),
+        problem="; ".join(dict.fromkeys(problems)),
     )
 
 

@@ -33,7 +33,11 @@ _SKIPPED = ("-headers-", "-dbg_", "-dbgsym_", "-doc_", "-devel-", "-debuginfo-")
 def is_path(spec: str) -> bool:
     """Whether ``spec`` names files rather than a kernel of the catalogue."""
     return any(
-        "/" in part or part.startswith(".") or part.endswith(_PACKAGES) or Path(part).exists()
+        "/" in part
+        or part.startswith(".")
+        or part.endswith(_PACKAGES)
+        # A folder called 6.1 in the current one must not hide the line.
+        or (not line_of(part) and _exists(Path(part)))
         for part in spec.split(",")
         if part
     )
@@ -48,9 +52,9 @@ def build(
     with an unpacked kernel, or a bzImage with ``modules`` and ``config``.
     Raises InputError and ImageError that name the file.
     """
-    paths = [Path(part).expanduser() for part in spec.split(",") if part]
+    paths = [_expanded(part) for part in spec.split(",") if part]
     for path in (*paths, *filter(None, (modules, config))):
-        if not path.exists():
+        if not _exists(path):
             raise InputError(f"{path}: no such file or folder", advice=_nearby(path))
     if len(paths) == 1 and paths[0].is_dir():
         inside = [
@@ -108,7 +112,7 @@ def _from_packages(paths: list[Path], cache: Cache) -> Build:
         for path in paths:
             unpack = unpack_rpm if path.name.endswith(".rpm") else unpack_deb
             unpack(path, folder, members=_is_wanted)
-        write_parts(folder)
+        write_parts(folder, ", ".join(map(str, paths)) if len(paths) < 5 else str(paths[0].parent))
 
     folder = cache.folder("builds", f"local-{key}", make, label=f"kernel in {paths[0].name}")
     versions = [read_control(path).get("Version", "") for path in paths if path.suffix == ".deb"]
@@ -175,6 +179,20 @@ def _checked(made: Build, modules: Path | None, config: Path | None) -> Build:
 
 def _with(made: Build, *, config: Path | None, modules: Path | None) -> Build:
     return dataclasses.replace(made, config=config, modules=modules)
+
+
+def _expanded(part: str) -> Path:
+    try:
+        return Path(part).expanduser()
+    except RuntimeError:  # ~somebody, who has no home here
+        return Path(part)
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:  # a name too long, or a folder that may not be searched
+        return False
 
 
 def _is_wanted(name: str) -> bool:

@@ -90,7 +90,7 @@ def fetch(candidate: Candidate, packages: Packages, note: str = "") -> Build:
             files = list(pool.map(packages.fetch, candidate.packages))
         for file in files:
             unpack_deb(file, folder, members=is_kernel_file)
-        write_parts(folder)
+        write_parts(folder, ", ".join(package.file for package in candidate.packages))
 
     label = f"kernel {candidate.name}"
     folder = packages.cache.folder(FOLDERS, cache_key(candidate.packages), make, label=label)
@@ -101,9 +101,7 @@ def fetch(candidate: Candidate, packages: Packages, note: str = "") -> Build:
         release=parts.release,
         version=candidate.version,
         flavour=candidate.flavour,
-        packages={
-            package.filename.rpartition("/")[2]: package.sha256 for package in candidate.packages
-        },
+        packages={package.file: package.sha256 for package in candidate.packages},
         suite=candidate.suite,
         image=folder / parts.image,
         config=folder / parts.config if parts.config else None,
@@ -250,5 +248,6 @@ def _unknown(
     near = difflib.get_close_matches(spec, names, n=6, cutoff=0.4) or names[:6]
     return InputError(
         f"unknown kernel {spec!r}" + (f" (flavour {flavour})" if flavour else ""),
-        advice=f"near ones: {', '.join(near)}; `hostabi kernels list` shows all",
+        advice=f"near ones: {', '.join(near)} (`hostabi kernels list` shows all);"
+        " what no suite serves can be named as a file, such as ./bzImage",
     )

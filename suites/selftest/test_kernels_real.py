@@ -1,0 +1,69 @@
+"""Real kernels, read without booting. Needs a mirror, or a cache that holds them."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from hostabi.kernels import image
+from hostabi.kernels.build import line_of
+from hostabi.kernels.catalogue import default_lines
+from hostabi.kernels.listing import list_kernels
+from hostabi.kernels.resolve import resolve
+from hostabi.kernels.static import Static
+from hostabi.packages.cache import Cache
+from hostabi.packages.context import Packages
+
+pytestmark = pytest.mark.kernels
+
+LIMIT = 1.5
+"""Seconds for BTF, syscall names and configuration of one build, with nothing kept."""
+
+
+@pytest.fixture(scope="module")
+def packages():
+    return Packages.open()
+
+
+@pytest.mark.parametrize("spec", default_lines())
+def test_line_is_read_without_booting(spec, packages, tmp_path):
+    build = resolve(spec, packages)
+    assert build.line == line_of(build.release) == spec
+    assert image.release_of(build.image) == build.release
+    static = Static(build, Cache(tmp_path))
+    began = time.perf_counter()
+    names, config = static.syscall_names, static.config
+    assert time.perf_counter() - began < LIMIT
+    assert {"openat", "openat2", "newuname", "clone3"} <= names
+    assert 400 < len(names) < 600
+    assert config["CONFIG_DEBUG_INFO_BTF"] == "y"
+    assert len(static.btf.functions()) > 20_000
+    task = static.btf.struct("task_struct")
+    assert "comm" in {member.name for member in task.members}
+    assert static.modules["overlay"].path.startswith("kernel/fs/overlayfs/overlay.ko")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("spec", ["6.1", "7.3"])
+def test_generic_flavour_is_read_too(spec, packages):
+    build = resolve(spec, packages, flavour="amd64")
+    assert build.name.endswith("-amd64")
+    static = Static(build, packages.cache)
+    assert {"openat", "clone3"} <= static.syscall_names
+    assert len(static.modules) > 3000
+
+
+def test_every_module_that_is_needed_exists(packages):
+    modules = Static(resolve("6.12", packages), packages.cache).modules
+    missing = {
+        name for module in modules.values() for name in module.depends if name not in modules
+    }
+    assert missing == set()
+
+
+def test_listing_of_what_is_served(packages):
+    listed = {line.name: line for line in list_kernels(packages)}
+    for name in default_lines(packages):
+        assert listed[name].newest is not None
+        assert listed[name].default
