@@ -157,9 +157,7 @@ class Sealed(Script):
         if self.maps:
             entry = self.maps[index % len(self.maps)]
             result = 0 if entry.may_write else -errno.EACCES
-            self.returns(
-                result, "mprotect", entry.address, PAGE, C.PROT_READ | C.PROT_WRITE
-            )
+            self.returns(result, "mprotect", entry.address, PAGE, C.PROT_READ | C.PROT_WRITE)
 
     def do_munmap(self, index: int) -> None:
         if self.maps:

@@ -46,7 +46,9 @@ class Node:
     entries: dict[str, Node] = field(default_factory=dict)
 
 
-def resolve(root: Node, path: str, *, beneath: bool, links: bool, follow: bool) -> Node | int:
+def resolve(  # noqa: PLR0911
+    root: Node, path: str, *, beneath: bool, links: bool, follow: bool
+) -> Node | int:
     """The node that ``path`` leads to, or -errno: path_resolution(7) and openat2(2)."""
     current, left, followed = root, path.split("/"), 0
     if path.startswith("/") and beneath:
@@ -149,7 +151,8 @@ class Tree(Script):
             return -errno.ENOTDIR
         return found
 
-    def ask(self, root: Ref, path: str, scope: str, extra: str, flags: int, folder: bool) -> None:
+    def ask(self, root: Ref, question: tuple) -> None:
+        path, scope, extra, flags, folder = question
         flags |= C.O_DIRECTORY if folder else 0
         resolve = getattr(C, f"RESOLVE_{scope}")
         if extra == "both":
@@ -184,7 +187,7 @@ def story(plants: list[tuple], questions: list[tuple]) -> Case:
         script.plant(*plant)
     root = script.look()
     for question in questions:
-        script.ask(root, *question)
+        script.ask(root, question)
     return script.case()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 from collections import deque
+from dataclasses import dataclass
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,6 +13,7 @@ from hostabi.syscalls.builder import Ref
 from hostabi.syscalls.cases import Case, Script, batches, hold, long_lists
 from hostabi.syscalls.strategies import PAGE, pattern, sizes
 from hostabi.syscalls.table import C
+from hostabi.syscalls.trace import Trace
 
 PIPE_BUF = C.PIPE_BUF
 SPLICE_F_NONBLOCK = 2  # splice(2); the kernel keeps it out of its UAPI headers
@@ -133,15 +135,26 @@ class Pipe:
         return taken
 
 
-def follow(steps: list[tuple], packets: bool, trace) -> None:
+@dataclass(frozen=True)
+class Seen:
+    """One call's answer, and the pipes as they were before it."""
+
+    trace: Trace
+    ref: Ref
+    result: int
+    pipe: Pipe
+    other: Pipe
+
+
+def follow(steps: list[tuple], packets: bool, trace: Trace) -> None:
     """Replays the steps with the kernel's answers; each must be one the model allows."""
     pipes = [Pipe(packets), Pipe(packets)]
     for kind, ref, index, *rest in steps:
-        FOLLOW[kind](trace, ref, trace[ref], pipes, index, *rest)
+        FOLLOW[kind](Seen(trace, ref, trace[ref], pipes[index], pipes[1 - index]), *rest)
 
 
-def saw_write(trace, ref: Ref, result: int, pipes: list[Pipe], index: int, data: bytes) -> None:
-    pipe = pipes[index]
+def saw_write(seen: Seen, data: bytes) -> None:
+    pipe, result = seen.pipe, seen.result
     if not pipe.writer:
         assert result == -errno.EBADF
     elif not data:
@@ -161,8 +174,8 @@ def saw_write(trace, ref: Ref, result: int, pipes: list[Pipe], index: int, data:
     assert len(pipe.content) <= pipe.capacity
 
 
-def saw_read(trace, ref: Ref, result: int, pipes: list[Pipe], index: int, into) -> None:
-    pipe = pipes[index]
+def saw_read(seen: Seen, into) -> None:
+    pipe, result = seen.pipe, seen.result
     if not pipe.reader:
         assert result == -errno.EBADF
     elif not into.size:
@@ -172,12 +185,12 @@ def saw_read(trace, ref: Ref, result: int, pipes: list[Pipe], index: int, into) 
     else:
         data = pipe.take(into.size)
         assert result == len(data)
-        assert trace.bytes(ref, into) == data.ljust(into.size, b"\0")
+        assert seen.trace.bytes(seen.ref, into) == data.ljust(into.size, b"\0")
 
 
-def moved(result: int, pipes: list[Pipe], index: int, size: int) -> bool:
+def moved(seen: Seen, size: int) -> bool:
     """Whether a tee or splice moved something; else its errno must be one the model allows."""
-    source, target = pipes[index], pipes[1 - index]
+    source, target, result = seen.pipe, seen.other, seen.result
     if size == 0:
         assert result in (0, -errno.EBADF)
         return False
@@ -195,15 +208,15 @@ def moved(result: int, pipes: list[Pipe], index: int, size: int) -> bool:
     return result > 0
 
 
-def saw_tee(trace, ref: Ref, result: int, pipes: list[Pipe], index: int, size: int) -> None:
-    if moved(result, pipes, index, size):
-        duplicate(pipes[index], pipes[1 - index], result)
+def saw_tee(seen: Seen, size: int) -> None:
+    if moved(seen, size):
+        duplicate(seen.pipe, seen.other, seen.result)
 
 
-def saw_splice(trace, ref: Ref, result: int, pipes: list[Pipe], index: int, size: int) -> None:
-    if moved(result, pipes, index, size):
-        duplicate(pipes[index], pipes[1 - index], result)
-        consume(pipes[index], result)
+def saw_splice(seen: Seen, size: int) -> None:
+    if moved(seen, size):
+        duplicate(seen.pipe, seen.other, seen.result)
+        consume(seen.pipe, seen.result)
 
 
 def duplicate(source: Pipe, target: Pipe, count: int) -> None:
@@ -220,17 +233,17 @@ def consume(source: Pipe, count: int) -> None:
         count -= min(count, len(item))
 
 
-def saw_count(trace, ref: Ref, result: int, pipes: list[Pipe], index: int, count) -> None:
-    if pipes[index].writer:
-        assert result == 0
-        assert trace.number(ref, count) == len(pipes[index].content)
+def saw_count(seen: Seen, count) -> None:
+    if seen.pipe.writer:
+        assert seen.result == 0
+        assert seen.trace.number(seen.ref, count) == len(seen.pipe.content)
     else:
-        assert result == -errno.EBADF
+        assert seen.result == -errno.EBADF
 
 
-def saw_poll(trace, ref: Ref, result: int, pipes: list[Pipe], index: int, ends) -> None:
-    pipe = pipes[index]
-    raw = trace.bytes(ref, ends)
+def saw_poll(seen: Seen, ends) -> None:
+    pipe, result = seen.pipe, seen.result
+    raw = seen.trace.bytes(seen.ref, ends)
     reader, writer = (int.from_bytes(raw[at : at + 2], "little") for at in (6, 14))
     if pipe.reader:
         assert bool(reader & C.POLLIN) == bool(pipe.items)
@@ -246,8 +259,8 @@ def saw_poll(trace, ref: Ref, result: int, pipes: list[Pipe], index: int, ends) 
     assert result == bool(reader) + bool(writer)
 
 
-def saw_resize(trace, ref: Ref, result: int, pipes: list[Pipe], index: int, size: int) -> None:
-    pipe = pipes[index]
+def saw_resize(seen: Seen, size: int) -> None:
+    pipe, result = seen.pipe, seen.result
     if not pipe.reader:
         assert result == -errno.EBADF
         return
@@ -262,14 +275,14 @@ def saw_resize(trace, ref: Ref, result: int, pipes: list[Pipe], index: int, size
     pipe.capacity = result
 
 
-def saw_close_writer(trace, ref: Ref, result: int, pipes: list[Pipe], index: int) -> None:
-    assert result == (0 if pipes[index].writer else -errno.EBADF)
-    pipes[index].writer = False
+def saw_close_writer(seen: Seen) -> None:
+    assert seen.result == (0 if seen.pipe.writer else -errno.EBADF)
+    seen.pipe.writer = False
 
 
-def saw_close_reader(trace, ref: Ref, result: int, pipes: list[Pipe], index: int) -> None:
-    assert result == (0 if pipes[index].reader else -errno.EBADF)
-    pipes[index].reader = False
+def saw_close_reader(seen: Seen) -> None:
+    assert seen.result == (0 if seen.pipe.reader else -errno.EBADF)
+    seen.pipe.reader = False
 
 
 FOLLOW = {name.removeprefix("saw_"): f for name, f in globals().items() if name[:4] == "saw_"}

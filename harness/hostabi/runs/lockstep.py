@@ -12,7 +12,7 @@ from hostabi.errors import InputError
 from hostabi.syscalls import printers, probes
 from hostabi.syscalls.builder import Built
 from hostabi.syscalls.cases import Case, by_sandbox, runnable
-from hostabi.syscalls.trace import Trace, normalised
+from hostabi.syscalls.trace import Trace, View, normalised
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Difference:
     @property
     def call(self) -> int | None:
         """The first call whose value differs; None when only outputs or the end do."""
-        values = [normalised(self.built, ran)[2] for _, ran in self.sides]
+        values = [normalised(self.built, ran).values for _, ran in self.sides]
         for index in range(len(self.built.steps)):
             if len({value[index] if index < len(value) else None for value in values}) > 1:
                 return index
@@ -67,7 +67,8 @@ class Lockstep:
 
     All agents are sent a batch before any answer is awaited, so that their
     kernels work at the same time. ``programs`` and ``seconds`` count what was
-    run and how long that took, the host's part included.
+    run and how long that took, the host's part included; ``unsteady`` counts
+    differences that did not come again.
     """
 
     def __init__(self, agents: Mapping[str, Agent]) -> None:
@@ -76,6 +77,7 @@ class Lockstep:
         self.agents = dict(agents)
         self.programs = 0
         self.seconds = 0.0
+        self.unsteady = 0
         self._features: frozenset[str] | None = None
 
     @property
@@ -117,12 +119,15 @@ class Lockstep:
         """Run the cases that every kernel has the features for; how many ran.
 
         Raises DisagreementError for the first that does not do the same
-        everywhere, which is what hypothesis shrinks.
+        everywhere, also when it is run again: that is what hypothesis shrinks.
+        One that came once only is counted in ``unsteady``.
         """
         ran = 0
         for sandbox, group in by_sandbox(runnable(cases, self.features)):
             for difference in self.compare([case.built for case in group], sandbox):
-                raise DisagreementError(difference)
+                for again in self.compare([difference.built], sandbox):
+                    raise DisagreementError(again)
+                self.unsteady += 1
             ran += len(group)
         return ran
 
@@ -131,7 +136,7 @@ def _difference(built: Built, sandbox: Sandbox, rans: Mapping[str, Ran]) -> Diff
     first = next(iter(rans.values()))
     if all(ran == first for ran in rans.values()):
         return None
-    sides: dict[tuple[object, ...], tuple[list[str], Ran]] = {}
+    sides: dict[View, tuple[list[str], Ran]] = {}
     for name, ran in rans.items():
         sides.setdefault(normalised(built, ran), ([], ran))[0].append(name)
     if len(sides) == 1:

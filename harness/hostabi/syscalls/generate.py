@@ -27,14 +27,41 @@ from hostabi.errors import InputError
 from hostabi.syscalls import types
 from hostabi.syscalls.table import DATA, Tables
 
-HEADERS = """
-    asm/fcntl.h asm/ioctls.h asm/mman.h asm/poll.h asm/signal.h asm/siginfo.h asm/stat.h
-    asm/unistd_64.h linux/close_range.h linux/eventfd.h linux/eventpoll.h linux/falloc.h
-    linux/fcntl.h linux/fs.h linux/futex.h linux/inotify.h linux/limits.h linux/memfd.h
-    linux/mman.h linux/mount.h linux/openat2.h linux/pidfd.h linux/prctl.h linux/resource.h
-    linux/sched.h linux/signalfd.h linux/stat.h linux/time.h linux/timerfd.h linux/uio.h
-    linux/wait.h linux/xattr.h linux/magic.h
-""".split()
+HEADERS = (
+    "asm/fcntl.h",
+    "asm/ioctls.h",
+    "asm/mman.h",
+    "asm/poll.h",
+    "asm/signal.h",
+    "asm/siginfo.h",
+    "asm/stat.h",
+    "asm/unistd_64.h",
+    "linux/close_range.h",
+    "linux/eventfd.h",
+    "linux/eventpoll.h",
+    "linux/falloc.h",
+    "linux/fcntl.h",
+    "linux/fs.h",
+    "linux/futex.h",
+    "linux/inotify.h",
+    "linux/limits.h",
+    "linux/memfd.h",
+    "linux/mman.h",
+    "linux/mount.h",
+    "linux/openat2.h",
+    "linux/pidfd.h",
+    "linux/prctl.h",
+    "linux/resource.h",
+    "linux/sched.h",
+    "linux/signalfd.h",
+    "linux/stat.h",
+    "linux/time.h",
+    "linux/timerfd.h",
+    "linux/uio.h",
+    "linux/wait.h",
+    "linux/xattr.h",
+    "linux/magic.h",
+)
 """Headers whose object-like macros with an integer value are taken."""
 
 _OPERATORS: dict[type[ast.operator], Callable[[int, int], int]] = {

@@ -33,7 +33,8 @@ FLAGS: Mapping[tuple[str, int], tuple[str, ...]] = MappingProxyType(
 
 CHOICES: Mapping[tuple[str, int], tuple[str, ...]] = MappingProxyType(
     {
-        ("fcntl", 1): ("F_",),
+        ("fcntl", 1): ("F_ADD_SEALS", "F_DUPFD", "F_GET", "F_SET"),
+        ("ioctl", 1): ("FIO", "FS_IOC", "TIOC"),
         ("lseek", 2): ("SEEK_",),
         ("rt_sigprocmask", 0): ("SIG_BLOCK", "SIG_UNBLOCK", "SIG_SETMASK"),
         ("epoll_ctl", 1): ("EPOLL_CTL_",),
@@ -41,6 +42,9 @@ CHOICES: Mapping[tuple[str, int], tuple[str, ...]] = MappingProxyType(
     }
 )
 """(syscall, argument) -> prefixes of the constants of which the argument is one."""
+
+_ALIASES = frozenset({"O_NDELAY"})
+"""Second names that nobody expects to read."""
 
 _FOLDER_ARGUMENTS = frozenset(
     {("openat", 0), ("openat2", 0), ("renameat2", 0), ("renameat2", 2), ("mkdirat", 0),
@@ -77,8 +81,13 @@ def flags(value: int, prefixes: tuple[str, ...]) -> str:
 
 @cache
 def _bits(prefixes: tuple[str, ...]) -> tuple[tuple[str, int], ...]:
-    found = {v: k for p in prefixes for k, v in sorted(table.constants(p).items(), reverse=True)}
-    plain = [(name, value) for value, name in found.items() if value > 0 and "MASK" not in name]
+    found = {
+        v: k
+        for p in prefixes
+        for k, v in sorted(table.constants(p).items(), reverse=True)
+        if k not in _ALIASES
+    }
+    plain = [(name, value) for value, name in found.items() if value > 0]
     return tuple(sorted(plain, key=lambda entry: (-entry[1].bit_count(), entry[1])))
 
 

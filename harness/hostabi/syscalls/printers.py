@@ -7,7 +7,7 @@ from pathlib import Path
 
 from hostabi.agent.program import Argument, Pointer, Program, Ran, Result, Sandbox, Store, Word
 from hostabi.errors import InputError
-from hostabi.syscalls import table
+from hostabi.syscalls import table, types
 from hostabi.syscalls.builder import Built
 from hostabi.syscalls.names import c_string
 from hostabi.syscalls.trace import Trace, normalised
@@ -93,17 +93,16 @@ def _c_call(built: Built, index: int) -> str:
 
 
 def _c_side(built: Built, name: str, ran: Ran) -> str:
-    _, _, values, outputs = normalised(built, ran)
-    assert isinstance(values, tuple)
-    assert isinstance(outputs, tuple)
+    view = normalised(built, ran)
     shown = [
         _OPAQUE if step.opaque and not -4095 <= value < 0 else f"{value}LL"
-        for step, value in zip(built.steps, values, strict=False)
+        for step, value in zip(built.steps, view.values, strict=False)
     ]
     shown += [_UNSEEN] * (len(built.steps) - len(shown))
     masks = b"".join(_mask(built, index) for index in range(len(built.program.outputs)))
     room = b"".join(
-        raw.ljust(o.length, b"\0") for raw, o in zip(outputs, built.program.outputs, strict=True)
+        raw.ljust(o.length, b"\0")
+        for raw, o in zip(view.outputs, built.program.outputs, strict=True)
     )
     return (
         f"\t{{ {c_string(name.encode())}, {{ {', '.join(shown)} }},\n"
@@ -112,8 +111,6 @@ def _c_side(built: Built, name: str, ran: Ran) -> str:
 
 
 def _mask(built: Built, index: int) -> bytes:
-    from hostabi.syscalls import types
-
     length = built.program.outputs[index].length
     kind = built.types[index]
     return types.normalised(kind, b"\xff" * length) if kind in types.VOLATILE else b"\xff" * length

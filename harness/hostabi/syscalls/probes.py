@@ -68,6 +68,11 @@ def _exchange(b: Builder) -> Ref:
     return b.call("renameat2", cwd, names[0], cwd, names[1], C.RENAME_EXCHANGE)
 
 
+def _eventfd_long_write(b: Builder) -> Ref:
+    fd = b.call("eventfd2", 0, C.EFD_NONBLOCK)
+    return b.call("write", fd, b.content(bytes(16)), 16)
+
+
 PROBES: tuple[Probe, ...] = (
     Probe("openat2", _openat2),
     Probe("openat2:cached", _openat2_cached),
@@ -80,6 +85,7 @@ PROBES: tuple[Probe, ...] = (
     Probe("fallocate:punch", _fallocate(C.FALLOC_FL_KEEP_SIZE | C.FALLOC_FL_PUNCH_HOLE)),
     Probe("fallocate:zero", _fallocate(C.FALLOC_FL_ZERO_RANGE)),
     Probe("rename:exchange", _exchange),
+    Probe("eventfd:long-write", _eventfd_long_write),
 )
 """Every feature the suites ask for."""
 

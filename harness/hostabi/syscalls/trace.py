@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from hostabi.agent.program import End, Ran
 from hostabi.syscalls import table, types
@@ -61,11 +62,17 @@ class Trace:
         return "\n".join(self.lines())
 
 
-def normalised(built: Built, ran: Ran) -> tuple[object, ...]:
-    """What must be equal on every kernel: opaque values only by their error, volatile fields not.
+class View(NamedTuple):
+    """What must be equal on every kernel; of an opaque value 0 stands for "no error"."""
 
-    The text of ``ran.detail`` is for people and takes no part.
-    """
+    end: End
+    code: int
+    values: tuple[int, ...]
+    outputs: tuple[bytes, ...]
+
+
+def normalised(built: Built, ran: Ran) -> View:
+    """A run without what is the machine's own: opaque values, volatile fields, texts for people."""
     values = tuple(
         0 if step.opaque and not -4095 <= value < 0 else value
         for step, value in zip(built.steps, ran.values, strict=False)
@@ -74,4 +81,4 @@ def normalised(built: Built, ran: Ran) -> tuple[object, ...]:
         types.normalised(kind, raw) if kind in types.VOLATILE else raw
         for kind, raw in zip(built.types, ran.outputs, strict=False)
     )
-    return (ran.end, ran.code, values, outputs)
+    return View(ran.end, ran.code, values, outputs)

@@ -1,0 +1,190 @@
+"""Lockstep: what differs on one kernel only is found and shrunk."""
+
+from __future__ import annotations
+
+import errno
+from dataclasses import replace
+
+import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+
+from hostabi.agent.local import local_agent
+from hostabi.agent.program import End, Ran, Sandbox
+from hostabi.errors import InputError
+from hostabi.runs.lockstep import Difference, DisagreementError, Lockstep
+from hostabi.syscalls import probes
+from hostabi.syscalls.builder import Builder
+from hostabi.syscalls.cases import Case, Script, batches, hold, long_lists
+from hostabi.syscalls.table import C, number
+
+
+class Altered:
+    """An agent as of a kernel on which one syscall's error or value is another."""
+
+    def __init__(self, agent, syscall: str, old: int, new: int) -> None:
+        self.agent, self.number, self.old, self.new = agent, number(syscall), old, new
+
+    def submit(self, programs, sandbox=Sandbox()):
+        return self.agent.submit(programs, sandbox)
+
+    def collect(self, pending):
+        answers = self.agent.collect(pending)
+        return [
+            self.alter(program, ran) for program, ran in zip(pending.programs, answers, strict=True)
+        ]
+
+    def run(self, programs, sandbox=Sandbox()):
+        return self.collect(self.submit(programs, sandbox))
+
+    def alter(self, program, ran: Ran) -> Ran:
+        values = tuple(
+            self.new if call.number == self.number and value == self.old else value
+            for call, value in zip(program.calls, ran.values, strict=False)
+        )
+        return replace(ran, values=values)
+
+
+@pytest.fixture(scope="module")
+def agents():
+    with local_agent() as first, local_agent() as second:
+        yield first, second
+
+
+descriptor = st.integers(0, 6)
+operation = st.one_of(
+    st.tuples(st.just("dup"), descriptor),
+    st.tuples(st.just("dup3"), descriptor, descriptor, st.sampled_from([0, C.O_CLOEXEC])),
+    st.tuples(st.just("close"), descriptor),
+    st.tuples(st.just("lseek"), descriptor, st.integers(0, 9), st.integers(0, 2)),
+)
+
+
+def story(operations) -> Case:
+    script = Script()
+    for name, *arguments in operations:
+        script.call(name, *arguments)
+    return script.case()
+
+
+SETTINGS = settings(
+    max_examples=60,
+    deadline=None,
+    derandomize=True,
+    database=None,
+    phases=(Phase.generate, Phase.shrink),
+    suppress_health_check=list(HealthCheck),
+)
+
+
+def smallest_difference(lockstep: Lockstep) -> Difference:
+    @SETTINGS
+    @given(batch=batches(long_lists(operation, 10).map(story)))
+    def explore(batch):
+        lockstep.agree(batch)
+
+    with pytest.raises(DisagreementError) as caught:
+        explore()
+    return caught.value.difference
+
+
+@pytest.mark.parametrize(
+    ("syscall", "old", "new", "calls"),
+    [
+        ("dup3", -errno.EINVAL, -errno.EBADF, 1),
+        ("close", 0, 1, 1),
+        ("dup", 3, 4, 1),
+        ("dup", 4, 5, 2),
+    ],
+)
+def test_an_altered_result_is_found_and_shrunk(agents, syscall, old, new, calls):
+    odd = Altered(agents[1], syscall, old, new)
+    difference = smallest_difference(Lockstep({"6.1": agents[0], "6.12": odd, "6.18": agents[0]}))
+    assert len(difference.built.steps) == calls
+    assert difference.built.steps[-1].name == syscall
+    assert difference.call == calls - 1
+    assert [names for names, _ in difference.sides] == [("6.1", "6.18"), ("6.12",)]
+    assert difference.sides[0][1].values[-1] == old
+    assert difference.sides[1][1].values[-1] == new
+
+
+def test_a_kernel_agrees_with_itself(agents):
+    lockstep = Lockstep({"one": agents[0], "two": agents[1]})
+
+    @SETTINGS
+    @given(batch=batches(long_lists(operation, 10).map(story)))
+    def explore(batch):
+        lockstep.agree(batch)
+
+    explore()
+    assert lockstep.programs > 300
+    assert lockstep.rate > 0
+
+
+def test_a_difference_reads_as_traces_c_and_python(agents):
+    b = Builder()
+    b.call("dup3", 1, 1, 0)
+    odd = Altered(agents[1], "dup3", -errno.EINVAL, -errno.EBADF)
+    (difference,) = Lockstep({"6.1": agents[0], "6.12": odd}).compare([b.build()])
+    text = str(difference)
+    assert "6.1:\n  r0 = dup3(1, 1, 0) = -EINVAL" in text
+    assert "6.12:\n  r0 = dup3(1, 1, 0) = -EBADF" in text
+    assert 'Call(number("dup3"), (1, 1, 0,))' in text
+    assert '{ "6.1", { -22LL }' in difference.to_c()
+
+
+def test_a_difference_that_does_not_come_again_is_not_one(agents):
+    class Once(Altered):
+        def alter(self, program, ran):
+            changed = super().alter(program, ran)
+            if changed != ran:
+                self.old = 12345
+            return changed
+
+    b = Builder()
+    b.call("dup3", 1, 1, 0)
+    odd = Once(agents[1], "dup3", -errno.EINVAL, -errno.EBADF)
+    lockstep = Lockstep({"6.1": agents[0], "6.12": odd})
+    assert lockstep.agree([Case(b.build())]) == 1
+    assert lockstep.unsteady == 1
+
+
+def test_answers_come_from_all_after_all_were_asked():
+    log: list[str] = []
+
+    class Recorder:
+        def __init__(self, name: str) -> None:
+            self.name = name
+
+        def submit(self, programs, sandbox=Sandbox()):
+            log.append(f"ask {self.name}")
+            return programs
+
+        def collect(self, pending):
+            log.append(f"hear {self.name}")
+            return [Ran(End.EXITED, 0) for _ in pending]
+
+    Lockstep({"a": Recorder("a"), "b": Recorder("b")}).compare([Builder().build()])
+    assert log == ["ask a", "ask b", "hear a", "hear b"]
+
+
+def test_lockstep_of_nothing_is_refused():
+    with pytest.raises(InputError, match="at least one kernel"):
+        Lockstep({})
+
+
+def test_features_are_found_by_trying(agents):
+    assert "close_range" in probes.features(agents[0])
+    without = Altered(agents[0], "close_range", 0, -errno.ENOSYS)
+    assert "close_range" not in probes.features(without)
+    assert "close_range" not in Lockstep({"new": agents[0], "old": without}).features
+
+
+def test_cases_that_need_more_than_there_is_are_left_out(agents):
+    script = Script()
+    script.returns(1, "getpid")
+    script.needs.add("time travel")
+    assert hold(agents[0], [script.case()], frozenset()) == 0
+    with pytest.raises(AssertionError, match=r"r0 is .*, must be 1") as caught:
+        hold(agents[0], [script.case()], frozenset({"time travel"}))
+    assert "getpid() = " in caught.value.__notes__[0]

@@ -1,0 +1,217 @@
+"""Tables, types, the builder and the printers: syscalls by name."""
+
+from __future__ import annotations
+
+import errno
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from hostabi.agent.program import End, Pointer, Program, Ran, Result, Store, Word
+from hostabi.errors import InputError
+from hostabi.syscalls import generate, names, printers, table, types
+from hostabi.syscalls.builder import Builder
+from hostabi.syscalls.table import C
+from hostabi.syscalls.trace import Trace, normalised
+
+
+def test_numbers_and_constants_are_the_kernels():
+    assert table.number("read") == 0
+    assert table.number("openat2") == 437
+    assert table.name(437) == "openat2"
+    assert table.name(9999) == "syscall_9999"
+    assert (C.O_CREAT, C.AT_FDCWD, C.EPOLLET) == (os.O_CREAT, -100, 1 << 31)
+    with pytest.raises(InputError, match="no syscall is called 'opneat'"):
+        table.number("opneat")
+    with pytest.raises(AttributeError, match="O_NOTHING"):
+        _ = C.O_NOTHING
+
+
+def test_constants_agree_with_pythons():
+    ours = table.tables().constants
+    for name in (name for name in dir(os) if name.startswith(("O_", "SEEK_", "MFD_", "CLONE_NEW"))):
+        # O_LARGEFILE is 0 in a 64-bit C library and not in the kernel.
+        if name in ours and name not in ("O_LARGEFILE",):
+            assert ours[name] == getattr(os, name), name
+
+
+def test_errno_names():
+    assert table.errno_name(errno.EINVAL) == "EINVAL"
+    assert table.errno_name(512) == "ERESTARTSYS"
+    assert table.result_name(-errno.ENOENT) == "-ENOENT"
+    assert table.result_name(3) == "3"
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("((__force __poll_t)0x00000001)", 1),
+        ("(1U << 31)", 1 << 31),
+        ("0100", 64),
+        ("(00000100 | 02)", 66),
+        ("~0U", -1),
+        ("(4096/2)", 2048),
+        ("sizeof(struct stat)", None),
+        ("some_function(3)", None),
+        ("", None),
+    ],
+)
+def test_constant_expressions(text, value):
+    assert generate.evaluate(text) == value
+
+
+def test_layouts_are_what_a_compiler_sees(tmp_path):
+    """Against the kernel headers that the compiler brings along; the data's own were checked
+    when it was made."""
+    source = tmp_path / "layout.c"
+    source.write_text(generate.layout_checks().replace("linux/stat.h", "linux/stat.h"))
+    argv = [sys.executable, "-m", "ziglang", "cc", "-target", "x86_64-linux-musl", "-c"]
+    zig = Path(__import__("ziglang").__file__).parent
+    headers = zig / "lib" / "libc" / "include"
+    argv += ["-nostdinc", "-isystem", str(headers / "x86-linux-any")]
+    argv += ["-isystem", str(headers / "any-linux-any")]
+    done = subprocess.run(
+        [*argv, "-o", str(tmp_path / "layout.o"), str(source)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_struct_carries_descriptors_and_pointers():
+    b = Builder()
+    fd = b.call("eventfd2", 0, 0)
+    data = b.content(b"hello")
+    vector = b.array("struct iovec", [{"iov_base": data, "iov_len": 5}])
+    polled = b.struct("struct pollfd", fd=fd, events=1)
+    b.call("writev", fd, vector, 1)
+    b.call("poll", polled, 1, 0)
+    writev, poll = b.build().program.calls[1:]
+    assert writev.stores == (Store(vector.offset, Pointer(data.offset), 8),)
+    assert poll.stores == (Store(polled.offset, Result(0), 4),)
+    assert str(b.build()) == (
+        "0: eventfd2(0, 0)\n"
+        '1: writev(r0, {iov_base="hello", iov_len=5}, 1)\n'
+        "2: poll({fd=r0, events=1}, 1, 0)"
+    )
+
+
+def test_words_of_a_buffer_become_arguments():
+    b = Builder()
+    ends = b.buffer(8)
+    b.call("pipe2", ends, 0)
+    b.call("close", ends.word(1))
+    assert b.build().program.calls[1].arguments == (Word(ends.offset + 4, 4),)
+
+
+def test_what_does_not_fit_is_refused():
+    b = Builder(arena=64)
+    b.content(bytes(40))
+    with pytest.raises(InputError, match="arena of 64 bytes is full"):
+        b.buffer(32)
+    with pytest.raises(InputError, match="takes six"):
+        b.call("read", *range(7))
+    with pytest.raises(InputError, match="outside a slot"):
+        b.string("ab").at(2, 2)
+
+
+def test_flags_read_as_names():
+    assert names.argument("openat", 2, C.O_RDWR | C.O_CREAT | C.O_CLOEXEC) == (
+        "O_RDWR|O_CREAT|O_CLOEXEC"
+    )
+    assert names.argument("renameat2", 4, C.RENAME_EXCHANGE | 1 << 20) == "RENAME_EXCHANGE|0x100000"
+    assert names.argument("fcntl", 1, C.F_SETFD) == "F_SETFD"
+    assert names.c_string(b'a"\\\n1?') == r'"a\042\134\0121\077"'
+
+
+def test_a_trace_reads_back():
+    b = Builder()
+    stat = b.room("struct stat")
+    ref = b.call("fstat", 0, stat, out=[stat])
+    late = b.call("close", 0)
+    written = types.ffi.new("struct stat *", {"st_size": 42, "st_ino": 7})
+    raw = bytes(types.ffi.buffer(written))
+    trace = Trace(b.build(), Ran(End.SIGNALLED, 9, (0,), (raw,)))
+    assert trace.struct(ref, stat).st_size == 42
+    assert not trace.finished
+    assert "close(0) was not reached" in str(trace)
+    with pytest.raises(AssertionError, match="call 1 was not reached"):
+        _ = trace[late]
+
+
+def test_what_is_the_machines_own_is_not_compared():
+    b = Builder()
+    stat = b.room("struct stat")
+    b.call("fstat", 0, stat, out=[stat])
+    b.call("getpid", opaque=True)
+    built = b.build()
+
+    def ran(pid: int, **fields: int) -> Ran:
+        raw = bytes(types.ffi.buffer(types.ffi.new("struct stat *", fields)))
+        return Ran(End.EXITED, 0, (0, pid), (raw,))
+
+    first = normalised(built, ran(100, st_ino=1, st_mtime=5, st_size=3))
+    assert first == normalised(built, ran(200, st_ino=2, st_mtime=9, st_size=3))
+    assert first != normalised(built, ran(100, st_ino=1, st_mtime=5, st_size=4))
+    assert first != normalised(built, ran(-errno.EPERM, st_ino=1, st_size=3))
+
+
+@pytest.fixture
+def sample():
+    b = Builder()
+    ends, into = b.buffer(8), b.buffer(8)
+    b.call("pipe2", ends, C.O_CLOEXEC)
+    b.call("write", ends.word(1), b.content(b'4"\\x'), 4)
+    b.call("read", ends.word(0), into, 8, out=[into])
+    b.call("close", 77)
+    b.call("getpid", opaque=True)
+    return b.build()
+
+
+SEEN = (0, 4, 4, -errno.EBADF, 4711)
+OUTPUT = (b'4"\\x\0\0\0\0',)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "status"),
+    [
+        ((SEEN, OUTPUT), ((*SEEN[:3], 0, 1), OUTPUT), 0),
+        (((*SEEN[:3], 0, 1), OUTPUT), (SEEN, OUTPUT), 1),
+        (((0, 4, 3, -9, 1), OUTPUT), (SEEN, (b"other\0\0\0",)), 2),
+        (((*SEEN[:4], -errno.EPERM), OUTPUT), (SEEN[:3], (b"",)), 2),
+    ],
+)
+def test_the_c_reproducer_tells_two_kernels_apart(sample, tmp_path, first, second, status):
+    sides = [
+        (name, Ran(End.EXITED, 0, values, outputs))
+        for name, (values, outputs) in (("6.1", first), ("6.*/12", second))
+    ]
+    source = printers.to_c(sample, sides=sides)
+    assert run_c(source, tmp_path).returncode == status
+
+
+def test_the_c_program_prints_what_it_saw(sample, tmp_path):
+    done = run_c(printers.to_c(sample), tmp_path)
+    assert done.returncode == 0
+    assert "r3 close = -9 Bad file descriptor" in done.stdout
+
+
+def run_c(source: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    (folder / "reproducer.c").write_text(source)
+    flags = ["-target", "x86_64-linux-musl", "-Wall", "-Wextra", "-Werror"]
+    subprocess.run(
+        [sys.executable, "-m", "ziglang", "cc", *flags, "-o", "reproducer", "reproducer.c"],
+        cwd=folder,
+        check=True,
+    )
+    return subprocess.run([folder / "reproducer"], capture_output=True, text=True, check=False)
+
+
+def test_python_source_makes_the_same_program(sample):
+    found: dict[str, Program] = {}
+    exec(printers.to_python(sample.program), found)
+    assert found["program"] == sample.program
