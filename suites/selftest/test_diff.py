@@ -71,6 +71,26 @@ def test_hardware_values_are_compared_on_equal_hardware_only() -> None:
     assert incomparable(capture(old), capture(new)) == []
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "differs"),
+    [
+        ("3783168", "3729056", False),
+        ("4096 131072 3783168", "4096 131072 3729056", False),
+        ("4096 131072 3783168", "4096 131072 6291456", True),
+        ("4096 131072", "4096 131072 6291456", True),
+        ("1000", "2000", True),
+        ("2", "3", True),
+        ("ff", "fe", True),
+        ("ff", "ff", False),
+    ],
+)
+def test_a_derived_value_may_follow_the_size_of_the_kernel(
+    old: str, new: str, differs: bool
+) -> None:
+    before, after = Fact("a", old, Kind.HARDWARE), Fact("a", new, Kind.HARDWARE)
+    assert bool(delta_keys([before], [after])) is differs
+
+
 def test_what_was_not_determined_differs_from_nothing() -> None:
     assert delta_keys([Fact("a", None)], [Fact("a", 3)]) == []
 
@@ -101,13 +121,17 @@ def test_a_key_that_is_there_twice_is_refused() -> None:
         (Fact("a", "EINVAL"), Fact("a", "EPERM"), "errno-changed"),
         (Fact("a", True), Fact("a", False), "ability-lost"),
         (Fact("a", False), Fact("a", True), "ability-gained"),
+        (Fact("a", "ENOSYS"), None, "failure-only"),
+        (None, Fact("a", "ENOSYS"), "failure-only"),
+        (Fact("a#access", "writable"), Fact("a#access", "readable"), "access-lost"),
+        (Fact("a#access", "hidden"), Fact("a#access", "readable"), "access-gained"),
         (Fact("a#mode", "0644"), Fact("a#mode", "0444"), "permission-lost"),
         (Fact("a#mode", "0600"), Fact("a#mode", "0644"), "permission-gained"),
         (Fact("a#mode", "0644"), Fact("a#mode", "0464"), "permission-lost"),
         (Fact("a#type", "integer"), Fact("a#type", "text"), "value-changed"),
         (Fact("a#arguments", "int"), Fact("a#arguments", "long"), "signature-changed"),
         (Fact("a#value", "0", Kind.DEFAULT), Fact("a#value", "1", Kind.DEFAULT), "setting-changed"),
-        (Fact("a", "0", Kind.HARDWARE), Fact("a", "1", Kind.HARDWARE), "hardware-default-changed"),
+        (Fact("a", "5", Kind.HARDWARE), Fact("a", "9", Kind.HARDWARE), "hardware-default-changed"),
         (Fact("C", "y", Kind.DEFAULT), None, "setting-lost"),
         (Fact("C", "m", Kind.DEFAULT), Fact("C", "n", Kind.DEFAULT), "setting-lost"),
         (None, Fact("C", "y", Kind.DEFAULT), "setting-gained"),

@@ -83,11 +83,13 @@ class FakeAgent:
         self.commands.append(list(argv))
 
     def run(self, programs: Sequence[Program], sandbox: Sandbox = Sandbox()) -> list[Ran]:
-        return [self._ran(program.calls[0].number) for program in programs]
+        return [self._ran(program) for program in programs]
 
-    def _ran(self, number: int) -> Ran:
+    def _ran(self, program: Program) -> Ran:
+        number = program.calls[-1].number
         value = -errno.EBADF if number in self.working else -errno.ENOSYS
-        return self.ends.get(number) or Ran(End.EXITED, 0, (value,))
+        values = tuple(value for _ in program.calls)
+        return self.ends.get(number) or Ran(End.EXITED, 0, values)
 
 
 def source(agent: FakeAgent, static: object = None) -> Source:
@@ -239,21 +241,23 @@ def test_a_sysctl_s_facts() -> None:
     assert {key: fact.value for key, fact in facts.items()} == {
         "vm.drop": "file",
         "vm.drop#mode": "0200",
-        "vm.drop#userns-visible": False,
+        "vm.drop#access": "hidden",
         "vm.x": "file",
+        "vm.x#access": "readable",
         "vm.x#mode": "0644",
         "vm.x#type": "integer",
-        "vm.x#userns-visible": True,
-        "vm.x#userns-writable": False,
         "vm.x#value": "5",
     }
     assert facts["vm.x#value"].kind is Kind.DEFAULT
 
 
-def test_what_a_namespace_starts_with_is_told_where_it_can_be_set() -> None:
-    facts = captured(FakeAgent(looks=[[sysctl("net/x", b"5\n")]], inside=[sysctl("net/x", b"7\n")]))
-    assert facts["net.x#userns-writable"].value is True
+def test_what_a_namespace_starts_with_is_told_where_it_differs() -> None:
+    look = [sysctl("net/x", b"5\n"), sysctl("net/y", b"5\n")]
+    inside = [sysctl("net/x", b"7\n"), sysctl("net/y", b"5\n")]
+    facts = captured(FakeAgent(looks=[look], inside=inside))
+    assert facts["net.x#access"].value == "writable"
     assert facts["net.x#userns-value"].value == "7"
+    assert "net.y#userns-value" not in facts
 
 
 def test_modules_are_loaded_by_root_only() -> None:
@@ -267,7 +271,7 @@ def test_modules_are_loaded_by_root_only() -> None:
 
 def test_without_namespaces_nothing_is_said_about_them() -> None:
     facts = captured(FakeAgent(looks=[[sysctl("vm/x", b"5\n")]]))
-    assert not [key for key in facts if "userns" in key]
+    assert not [key for key in facts if "userns" in key or "access" in key]
 
 
 @pytest.mark.parametrize(

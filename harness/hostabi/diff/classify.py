@@ -76,6 +76,12 @@ def setting_gained(delta: Delta, context: Context) -> Class | None:
     return Class.ADDITION if _is_setting(delta) and _off(delta.old) else None
 
 
+def failure_only(delta: Delta, context: Context) -> Class | None:
+    """What came or went was an operation that fails."""
+    side = delta.new if delta.old is None else delta.old if delta.new is None else None
+    return Class.CHANGE if side is not None and _works(side.value) is False else None
+
+
 def removed(delta: Delta, context: Context) -> Class | None:
     """The thing is gone."""
     return Class.BREAK if delta.new is None else None
@@ -121,6 +127,17 @@ def ability_gained(delta: Delta, context: Context) -> Class | None:
     """What was not possible is (false to true)."""
     old, new = _both(delta)
     return Class.ADDITION if old.value is False and new.value is True else None
+
+
+def access_lost(delta: Delta, context: Context) -> Class | None:
+    """Somebody may do less with it."""
+    levels = _access_levels(delta)
+    return Class.BREAK if levels and levels[1] < levels[0] else None
+
+
+def access_gained(delta: Delta, context: Context) -> Class | None:
+    """Somebody may do more with it."""
+    return Class.ADDITION if _access_levels(delta) else None
 
 
 def permission_lost(delta: Delta, context: Context) -> Class | None:
@@ -176,6 +193,7 @@ RULES: tuple[Rule, ...] = (
     switch_without_effect,
     setting_lost,
     setting_gained,
+    failure_only,
     removed,
     added,
     works_no_more,
@@ -183,6 +201,8 @@ RULES: tuple[Rule, ...] = (
     errno_changed,
     ability_lost,
     ability_gained,
+    access_lost,
+    access_gained,
     permission_lost,
     permission_gained,
     signature_changed,
@@ -218,7 +238,9 @@ def classify(
         grade, rule = decide(delta, Context(dependence, after.get(delta.surface, {})))
         entry = ledger.entry_for(delta, old, new)
         known = f"{entry.reason} [{entry.citation}]" if entry else ""
-        return Finding(delta, grade, rule, dependence.who, known)
+        # a switch that is off on both sides is nothing that somebody could lose
+        hit = () if rule == rule_id(switch_without_effect) else dependence.who
+        return Finding(delta, grade, rule, hit, known)
 
     return [graded(delta) for delta in deltas]
 
@@ -237,6 +259,15 @@ def _both(delta: Delta) -> tuple[Fact, Fact]:
     assert delta.old is not None
     assert delta.new is not None
     return delta.old, delta.new
+
+
+def _access_levels(delta: Delta) -> tuple[int, int] | None:
+    if keys.aspect(delta.key) != keys.ACCESS:
+        return None
+    old, new = _both(delta)
+    if old.value not in keys.ACCESSES or new.value not in keys.ACCESSES:
+        return None
+    return keys.ACCESSES.index(str(old.value)), keys.ACCESSES.index(str(new.value))
 
 
 def _mode_bits(delta: Delta) -> tuple[int, int] | None:

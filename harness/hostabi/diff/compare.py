@@ -8,6 +8,11 @@ from hostabi.diff import keys
 from hostabi.errors import InputError
 from hostabi.model import Capture, Delta, Fact, Kind, Value
 
+_SHARE = 1 / 8
+"""How far two values derived from equal hardware may be apart, as a share of the larger."""
+_SMALL = 64
+"""Numbers up to this one are counts of CPUs and the like: they are equal or they are not."""
+
 _LOOSENESS = (Kind.VALUE, Kind.DEFAULT, Kind.MEMBERS, Kind.HARDWARE, Kind.VOLATILE)
 
 
@@ -36,7 +41,7 @@ def incomparable(old: Capture, new: Capture) -> list[Delta]:
         if delta.old is not None
         and delta.new is not None
         and _looser(delta.old, delta.new) is Kind.HARDWARE
-        and delta.old.value != delta.new.value
+        and not _close(delta.old.value, delta.new.value)
     ]
 
 
@@ -95,12 +100,34 @@ def _looser(old: Fact, new: Fact) -> Kind:
     return max(old.kind, new.kind, key=_LOOSENESS.index)
 
 
+def _close(old: Value, new: Value) -> bool:
+    """Whether two derived values are one default: as many numbers, each about as large.
+
+    What the kernel derives from RAM starts from what its own image leaves of it,
+    and images differ by some percent.
+    """
+    pairs = list(zip(str(old).split(), str(new).split(), strict=False))
+    if old == new or len(str(old).split()) != len(str(new).split()):
+        return old == new
+    return all(_near(one, other) for one, other in pairs)
+
+
+def _near(one: str, other: str) -> bool:
+    try:
+        low, high = sorted((int(one), int(other)))
+    except ValueError:
+        return one == other
+    return low == high or (low > _SMALL and high - low <= high * _SHARE)
+
+
 def _differs(old: Fact, new: Fact, hardware: bool) -> bool:
     if old.value is None or new.value is None:
         return False
     kind = _looser(old, new)
     if kind is Kind.VOLATILE or (kind is Kind.HARDWARE and not hardware):
         return False
+    if kind is Kind.HARDWARE:
+        return not _close(old.value, new.value)
     if kind is Kind.MEMBERS:
         return members(old.value) != members(new.value)
     return old.value != new.value

@@ -77,10 +77,13 @@ def digest(groups: Sequence[Group], limit: int) -> list[Group]:
 
 
 def _merged(parts: Sequence[Group]) -> Group:
-    largest = sorted(parts, key=lambda item: -len(item.findings))
-    titles = [item.title for item in largest if len(item.findings) > 1 and "*" in item.title]
+    places: Counter[str] = Counter()
+    for item in parts:
+        if len(item.findings) > 1 and "*" in item.title:
+            places[item.title.partition(" ")[0]] += len(item.findings)
     findings = tuple(finding for item in parts for finding in item.findings)
-    titles = titles[:_PARTS] or [item.title for item in largest[:_PARTS]]
+    titles = [f"{place} ({count})" for place, count in places.most_common(_PARTS)]
+    titles = titles or [item.title for item in parts[:_PARTS]]
     first = parts[0]
     changes = Counter(item.change for item in parts)
     change = ", ".join(text for text, _ in changes.most_common(2))

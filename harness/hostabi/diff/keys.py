@@ -14,6 +14,11 @@ TYPE = "type"
 SIGNATURE = "arguments"
 """Types of a call's arguments as the kernel's own headers spell them."""
 
+ACCESS = "access"
+"""What somebody with fewer privileges may do with it: one of :data:`ACCESSES`."""
+HIDDEN, READABLE, WRITABLE = ACCESSES = ("hidden", "readable", "writable")
+"""From less to more."""
+
 OK = "ok"
 """Value of a fact about an operation that works; one that does not has its errno's name."""
 OFF = "n"

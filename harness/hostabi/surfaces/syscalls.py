@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 
 from hostabi.agent.client import Agent
-from hostabi.agent.program import Call, End, Program, Ran, Sandbox
+from hostabi.agent.program import Call, End, Pointer, Program, Ran, Store
 from hostabi.diff import keys
 from hostabi.errors import CallError, HostabiError
 from hostabi.model import Certainty, Fact, Kind, Variant
@@ -25,8 +25,8 @@ LAST = 700
 
 _TRACE = "/sys/kernel/tracing/events/syscalls"
 _BATCH = 100
-_PATIENCE = 0.4
-"""Seconds that a call may block before it counts as implemented."""
+_MICROSECONDS = 100_000
+"""How long a call that waits for a signal waits for it."""
 
 _ENTRIES = {
     "fstat": "newfstat",
@@ -47,6 +47,9 @@ _ARGUMENTS = {
 """Calls that answer ENOSYS to the harmless nonsense which all others are given."""
 
 _NONSENSE = (-1,) * 6
+
+_WAITS = frozenset({"pause"})
+"""Calls that take no argument and wait for a signal: they get one, setitimer(2)."""
 
 
 class Syscalls:
@@ -90,11 +93,20 @@ def probe(agent: Agent) -> dict[int, bool]:
     answers: dict[int, bool] = {}
     for start in range(0, LAST + 1, _BATCH):
         numbers = range(start, min(start + _BATCH, LAST + 1))
-        programs = [Program(calls=(Call(number, _arguments_of(number)),)) for number in numbers]
-        ran = agent.run(programs, Sandbox(timeout=_PATIENCE))
+        ran = agent.run([_program(number) for number in numbers])
         for number, result in zip(numbers, ran, strict=True):
             answers[number] = _implemented(number, result)
     return answers
+
+
+def _program(number: int) -> Program:
+    name = table.name(number)
+    call = Call(number, _ARGUMENTS.get(name, _NONSENSE))
+    if name not in _WAITS:
+        return Program((call,))
+    # it_value.tv_usec of struct itimerval is at byte 24
+    alarm = Call(table.number("setitimer"), (0, Pointer(0), 0), stores=(Store(24, _MICROSECONDS),))
+    return Program((alarm, call))
 
 
 def _symbols(agent: Agent) -> str:
@@ -105,17 +117,14 @@ def _symbols(agent: Agent) -> str:
         return ""
 
 
-def _arguments_of(number: int) -> tuple[int, ...]:
-    return _ARGUMENTS.get(table.name(number), _NONSENSE)
-
-
 def _implemented(number: int, ran: Ran) -> bool:
     if ran.end is End.REFUSED:
         raise HostabiError(
             f"syscall {number} could not be probed: {ran.detail or errno.errorcode.get(ran.code)}",
             advice="see the agent's message above; the kernel was not asked",
         )
-    return not ran.values or ran.values[0] != -errno.ENOSYS
+    returned = len(ran.values) == len(_program(number).calls)
+    return not returned or ran.values[-1] != -errno.ENOSYS
 
 
 def _from_entries(entries: Mapping[str, Sequence[str]]) -> list[Fact]:

@@ -42,9 +42,9 @@ class Sysctls:
     """Facts of each sysctl ``NAME``.
 
     ``NAME`` itself says ``file``; ``NAME#mode``, ``NAME#type`` and ``NAME#value`` are
-    the host's view. ``NAME#userns-visible`` and ``NAME#userns-writable`` are what root of
-    an unprivileged user namespace has with its own network and IPC namespace, and
-    ``NAME#userns-value`` is what such a namespace starts with.
+    the host's view. ``NAME#access`` is what root of an unprivileged user namespace has
+    with its own network and IPC namespace (hidden, readable or writable), and
+    ``NAME#userns-value`` what such a namespace starts with where that is another value.
     """
 
     name = "sysctls"
@@ -193,11 +193,11 @@ def _inside_facts(
     name: str, outside: Entry, inside: Entry | None, kind: tuple[Kind | None, str]
 ) -> list[Fact]:
     how = "user+net+ipc namespace"
-    facts = [Fact(f"{name}#userns-visible", inside is not None, how=how)]
     if inside is None:
-        return facts
-    facts.append(Fact(f"{name}#userns-writable", bool(inside.writable), how=how))
-    if inside.writable and inside.content is not None:
+        return [Fact(f"{name}#{keys.ACCESS}", keys.HIDDEN, how=how)]
+    access = keys.WRITABLE if inside.writable else keys.READABLE
+    facts = [Fact(f"{name}#{keys.ACCESS}", access, how=how)]
+    if inside.content is not None and inside.content != outside.content:
         facts.append(_value_fact(f"{name}#userns-value", inside, kind))
     return facts
 
