@@ -128,3 +128,4 @@ def _untar(data: Bounded, folder: Folder) -> None:
                 if content is None:
                     raise ArchiveError(f"{name!r} has no content")
                 folder.regular(name, member.mode, member.size, content, member.mtime)
+    data.drain()

@@ -27,6 +27,7 @@ LOCK_WAIT = 1800.0
 """Seconds to wait for another process that makes the same thing."""
 
 _TEMPORARY = ".making-"
+_NOT_WRITABLE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST}
 
 
 @contextmanager
@@ -40,12 +41,18 @@ def storage_errors(path: Path) -> Iterator[None]:
                 f"no space left while writing below {path}",
                 advice="hostabi cache prune, or set HOSTABI_CACHE to a folder on a larger disk",
             ) from error
-        if error.errno in {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR}:
+        if error.errno in _NOT_WRITABLE and _concerns(error, path):
             raise StorageError(
                 f"cannot write below {path}: {error.strerror}",
                 advice="set HOSTABI_CACHE to a folder that you can write",
             ) from error
         raise
+
+
+def _concerns(error: OSError, path: Path) -> bool:
+    """Whether ``error`` is about a file below ``path``, or a folder that ``path`` needs."""
+    name = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes) else str(path)
+    return Path(name).is_relative_to(path) or path.is_relative_to(name)
 
 
 @dataclass(frozen=True)

@@ -20,11 +20,13 @@ from hostabi.packages.cache import Cache, storage_errors
 from hostabi.progress import SILENT, Progress, Task
 
 ATTEMPTS = 5
+BACKOFF = 0.5
+"""Seconds before the second attempt; doubled for each further one."""
+
 SLOWEST = 16 * 1024
 """Bytes a second below which a download is given up, after a minute's grace."""
 
 _T = TypeVar("_T")
-_CHUNK = 1 << 18
 _ADVICE = "check the network, or name another mirror with HOSTABI_MIRROR"
 
 
@@ -57,7 +59,6 @@ class Fetcher:
     cache: Cache
     progress: Progress = SILENT
     attempts: int = ATTEMPTS
-    pause: Callable[[float], None] = time.sleep
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
 
     @functools.cached_property
@@ -145,6 +146,9 @@ class Fetcher:
         if start:
             headers = {**headers, "Range": f"bytes={start}-"}
         with self._open(wanted.url, headers) as response:
+            if response.status_code == 416:
+                part.unlink()  # longer than what the server has: begin anew
+                raise _TransientError(f"{wanted.url}: HTTP 416")
             if start and not _continues(response, start):
                 start = 0  # the server sends all of it again
             with part.open("r+b" if start else "wb") as file:
@@ -172,7 +176,7 @@ class Fetcher:
                 last = error
             if number + 1 < self.attempts:
                 # Two runs that failed together should not come back together.
-                self.pause(min(8.0, 0.5 * 2**number) * random.uniform(0.8, 1.2))  # noqa: S311
+                time.sleep(min(8.0, BACKOFF * 2**number) * random.uniform(0.8, 1.2))  # noqa: S311
         raise UnreachableError(
             f"gave up on {url} after {self.attempts} attempts: {last}", advice=_ADVICE
         ) from last
@@ -183,7 +187,8 @@ def _deadline(size: int) -> float:
 
 
 def _chunks(response: httpx.Response, url: str, deadline: float) -> Iterator[bytes]:
-    for chunk in response.iter_raw(_CHUNK):
+    # As it arrives, not in pieces of one size: what came before a cut is kept.
+    for chunk in response.iter_raw():
         yield chunk
         if time.monotonic() > deadline:
             raise _TransientError(f"{url} comes at less than {SLOWEST} bytes a second")
@@ -191,7 +196,7 @@ def _chunks(response: httpx.Response, url: str, deadline: float) -> Iterator[byt
 
 def _check_status(response: httpx.Response, url: str) -> None:
     status = response.status_code
-    if status in {200, 206}:
+    if status in {200, 206, 416}:
         return
     if status in {404, 410}:
         raise PackageGoneError(
@@ -199,7 +204,7 @@ def _check_status(response: httpx.Response, url: str) -> None:
             advice="a newer build may have replaced it: see hostabi kernels list, or refresh a "
             "lock file with hostabi kernels lock",
         )
-    if status == 416 or status in {408, 425, 429} or status >= 500:
+    if status in {408, 425, 429} or status >= 500:
         raise _TransientError(f"{url}: HTTP {status}")
     raise PackageError(f"{url} was refused with HTTP {status}", advice=_ADVICE)
 
@@ -224,5 +229,11 @@ def _copy(response: httpx.Response, wanted: Wanted, file: BinaryIO, start: int, 
             )
         file.write(chunk)
         task.advance(len(chunk))
+    declared = response.headers.get("content-length", "")
+    if declared.isdecimal() and start + int(declared) == done < wanted.size:
+        file.truncate(0)
+        raise VerificationError(
+            f"{wanted.url} has {done} bytes, the index promises {wanted.size}", advice=_ADVICE
+        )
     if done < wanted.size:
         raise _TransientError(f"{wanted.url} ended after {done} of {wanted.size} bytes")

@@ -58,7 +58,7 @@ def read_keys(paths: Iterable[Path]) -> list[pysequoia.Cert]:
         try:
             certificates += pysequoia.Cert.split_bytes(path.read_bytes())
         except Exception as error:  # pysequoia raises what anyhow gives it
-            raise InputError(f"cannot read the key {path}: {error}") from error
+            raise InputError(f"cannot read the key {path}: {_first(error)}") from error
     return certificates
 
 
@@ -76,13 +76,18 @@ def verify(signed: bytes, archive: Archive, suite: str) -> Release:
         signers = tuple(signature.certificate.lower() for signature in result.valid_sigs)
     except Exception as error:  # pysequoia raises what anyhow gives it
         raise VerificationError(
-            f"the signature of {suite}'s InRelease is not good: {error}",
+            f"the signature of {suite}'s InRelease is not good: {_first(error)}",
             advice=f"only the keys pinned for {archive.name} are accepted; the mirror may be "
             "damaged or answer with a page of its own, so try another one with --mirror",
         ) from error
     if result.bytes is None or not set(signers) & pinned:
         raise VerificationError(f"{suite}'s InRelease has no signature by a pinned key")
     return _parse(result.bytes, archive, suite, signers)
+
+
+def _first(error: Exception) -> str:
+    """The first line of a message; a stack trace of the OpenPGP library may follow it."""
+    return str(error).partition("\n")[0]
 
 
 def _parse(data: bytes, archive: Archive, suite: str, signers: tuple[str, ...]) -> Release:

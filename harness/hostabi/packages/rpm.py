@@ -83,6 +83,7 @@ def _cpio(stream: Bounded, folder: Folder) -> None:
         raw = stream.read(length + (-(110 + length) % 4))
         name = raw[: length - 1].decode("utf-8", "surrogateescape")
         if name == "TRAILER!!!":
+            stream.drain()
             return
 
         clean = folder.accept(name, size)

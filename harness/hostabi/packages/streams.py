@@ -67,6 +67,11 @@ class Bounded(io.RawIOBase):
     def tell(self) -> int:
         return self._at
 
+    def drain(self) -> None:
+        """Read to the end, so that the checksums of the format are compared too."""
+        while self.read(1 << 20):
+            pass
+
     def read(self, size: int | None = -1, /) -> bytes:
         wanted = self._left + 1 if size is None or size < 0 else min(size, self._left + 1)
         parts = []

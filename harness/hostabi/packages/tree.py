@@ -206,4 +206,4 @@ def library_folders(root: Path) -> list[Path]:
                 for each in folder.iterdir()
                 if each.is_dir() and not each.is_symlink() and next(each.glob("lib*.so.*"), None)
             )
-    return found
+    return list(dict.fromkeys(found))

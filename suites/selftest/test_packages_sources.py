@@ -1,0 +1,163 @@
+"""Where mirrors come from, the order of versions, and the cache by itself."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from hostabi.errors import InputError
+from hostabi.packages import trust
+from hostabi.packages.cache import Cache
+from hostabi.packages.release import read_keys
+from hostabi.packages.sources import Mirror, parse_deb822, parse_one_line
+from hostabi.packages.tree import dependencies
+from hostabi.packages.version import Version
+
+DEB822 = """\
+# a comment
+Types: deb deb-src
+# another one
+URIs: http://mirror.example.org/debian/
+Suites: bookworm
+ bookworm-updates
+Components: main
+Signed-By: /usr/share/keyrings/debian-archive-keyring.gpg
+
+Enabled: no
+Types: deb
+URIs: http://disabled.example.org/debian
+Suites: bookworm
+Components: main
+
+Types: deb-src
+URIs: http://sources.example.org/debian
+Suites: bookworm
+Components: main
+"""
+
+ONE_LINE = """\
+# deb http://commented.example.org/debian bookworm main
+deb-src http://sources.example.org/debian bookworm main
+deb [arch=arm64] http://other-cpu.example.org/debian bookworm main
+deb [arch=amd64 signed-by=/k.gpg] http://vendor.example.org/linux bookworm main
+deb cdrom:[Debian 12]/ bookworm main
+deb http://vendor.example.org/linux/debian bookworm stable
+deb http://mirror.example.org/debian bookworm main contrib # words
+deb http://sec.example.org/debian-security bookworm-security main
+"""
+
+
+def mirror(tmp_path: Path, *, explicit: str | None = None, **environ: str) -> Mirror:
+    return Mirror(explicit, environ, tmp_path)
+
+
+def test_deb822(tmp_path: Path) -> None:
+    [source] = parse_deb822(DEB822)
+    assert source.suites == ("bookworm", "bookworm-updates")
+    (tmp_path / "sources.list.d").mkdir()
+    (tmp_path / "sources.list.d" / "debian.sources").write_text(DEB822)
+    found = mirror(tmp_path)
+    assert found.main == "http://mirror.example.org/debian"
+    assert found.security == "http://mirror.example.org/debian-security"
+    assert found.security_guessed
+
+
+def test_one_line(tmp_path: Path) -> None:
+    assert len(parse_one_line(ONE_LINE)) == 6
+    (tmp_path / "sources.list").write_text(ONE_LINE)
+    found = mirror(tmp_path)
+    assert found.main == "http://mirror.example.org/debian"
+    assert found.security == "http://sec.example.org/debian-security"
+    assert not found.security_guessed
+
+
+def test_mirror_file(tmp_path: Path) -> None:
+    (tmp_path / "debian.list").write_text("http://mirror.example.org/debian\tpriority:1\n")
+    line = f"deb mirror+file:{tmp_path}/debian.list trixie main\n"
+    (tmp_path / "sources.list").write_text(line)
+    assert mirror(tmp_path).main == "http://mirror.example.org/debian"
+
+
+def test_named_by_hand_stands_before_apt(tmp_path: Path) -> None:
+    (tmp_path / "sources.list").write_text(ONE_LINE)
+    named = mirror(tmp_path, HOSTABI_MIRROR="http://env.example.org/debian/")
+    assert named.main == "http://env.example.org/debian"
+    assert named.security == "http://env.example.org/debian-security"
+    named = mirror(
+        tmp_path,
+        explicit="http://cli.example.org/debian,ubuntu=http://cli.example.org/ubuntu",
+        HOSTABI_MIRROR="http://env.example.org/debian",
+    )
+    assert named.main == "http://cli.example.org/debian"
+    assert named.base("ubuntu") == "http://cli.example.org/ubuntu"
+
+
+@pytest.mark.parametrize(
+    ("archive", "variable"), [("debian", "HOSTABI_MIRROR "), ("ubuntu", "HOSTABI_MIRROR_UBUNTU ")]
+)
+def test_no_mirror_says_what_to_set(tmp_path: Path, archive: str, variable: str) -> None:
+    with pytest.raises(InputError, match="no mirror") as caught:
+        mirror(tmp_path).base(archive)
+    assert variable in caught.value.advice
+
+
+@pytest.mark.parametrize("address", ["ftp://example.org/debian", "example.org", "file:/srv"])
+def test_addresses_that_cannot_be_used(tmp_path: Path, address: str) -> None:
+    with pytest.raises(InputError, match="address"):
+        _ = mirror(tmp_path, HOSTABI_MIRROR=address).main
+
+
+def test_shipped_keys_can_be_read() -> None:
+    for archive in trust.load().archives.values():
+        keys = read_keys(archive.keys)
+        assert len(keys) == len(archive.keys)
+        assert not any(key.is_revoked for key in keys)
+
+
+def test_versions_in_order() -> None:
+    ordered = [
+        "1.0~rc1-1",
+        "1.0-1~bpo12+1",
+        "1.0-1",
+        "1.0-1+b1",
+        "1.0-2",
+        "1.0a-1",
+        "1.0.1-1",
+        "6.1.9-1",
+        "6.1.172-1",
+        "7.3~rc7-1~exp1",
+        "7.3-1",
+        "1:0.1-1",
+    ]
+    assert sorted(ordered[::-1], key=Version) == ordered
+    assert Version("1.0-0") == Version("1.0") == Version("0:1.00")
+
+
+def test_dependencies() -> None:
+    text = "libc6 (>= 2.36), python3:any | python3-minimal, foo [amd64], ,"
+    assert list(dependencies(text)) == [["libc6"], ["python3", "python3-minimal"], ["foo"]]
+
+
+def test_cache_keeps_nothing_half_made(tmp_path: Path) -> None:
+    cache = Cache(tmp_path / "cache")
+
+    def fails(folder: Path) -> None:
+        (folder / "half").write_text("x")
+        raise RuntimeError("stopped")
+
+    with pytest.raises(RuntimeError):
+        cache.folder("trees", "key", fails)
+    assert not list((tmp_path / "cache" / "trees").iterdir())
+    made = cache.folder("trees", "key", lambda folder: (folder / "a").touch())
+    assert cache.folder("trees", "key", fails) == made
+
+
+def test_cache_prune_frees_what_is_unused(tmp_path: Path) -> None:
+    cache = Cache(tmp_path / "cache")
+    cache.folder("trees", "a", lambda folder: (folder / "x").write_bytes(bytes(1000)) and None)
+    assert cache.prune(unused_for=3600) == 0
+    with cache.lock("trees-a"):
+        assert cache.size() == 1000
+    assert cache.prune() == 1000
+    assert cache.sizes()["trees"] == 0
