@@ -89,7 +89,7 @@ def ext4_image(
     ``size`` in bytes; 0 fits the content. ``label`` has at most 16 bytes.
     Raises StorageError when the image cannot be made.
     """
-    identity = f"{label}-{key}-{size}-{int(journal)}-3"
+    identity = f"{label}-{key}-{size}-{int(journal)}-4"
     name = uuid.uuid5(_NAMESPACE, identity).hex
 
     def build(target: Path) -> None:

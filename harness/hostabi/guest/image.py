@@ -33,6 +33,9 @@ _SHARE = 4
 """The initramfs may take one part in so many of the memory: it is there twice while unpacked,
 and its file system takes half of the memory at most."""
 
+_WORKING = 16
+"""MiB that a kernel and the agent need to do anything at all."""
+
 
 @dataclass(frozen=True, slots=True)
 class GuestImage:
@@ -77,7 +80,7 @@ def guest_image(
     scratch = _scratch_disk(packages) if blocks else None
     members = [
         cpio.file("init", binary("agent", packages.cache).read_bytes(), 0o755),
-        cpio.file("bin/busybox", _busybox(packages), 0o755),
+        cpio.file("bin/busybox", busybox(packages), 0o755),
         *(_module_entry(build, found[name]) for name in (*loaded, *extras)),
         *(cpio.file(name, path.read_bytes()) for name, path in (extra or {}).items()),
     ]
@@ -85,7 +88,7 @@ def guest_image(
         members, loaded, extras, chosen.cgroup, attached, scratch=scratch is not None
     )
     content = cpio.archive([*members, cpio.file("hostabi/boot", orders.encode())])
-    check_memory(len(content), chosen.memory)
+    check_memory(len(content), chosen.memory, kernel_memory(build.image) if build.image else 0)
     digest = hashlib.sha256(content).hexdigest()
     initramfs = packages.cache.file("initramfs", digest, lambda path: _write(path, content))
     identity = [digest, *(f"{each.serial} {each.path.name}" for each in attached), str(scratch)]
@@ -115,17 +118,32 @@ def boot_directives(
     return "\n".join(lines) + "\n"
 
 
-def check_memory(size: int, memory: int) -> None:
+def check_memory(size: int, memory: int, kernel: int = 0) -> None:
     """Refuse an initramfs that the kernel would cut off without a word (measured).
 
-    ``size`` in bytes, ``memory`` in MiB. Raises InputError.
+    ``size`` of the initramfs and what the ``kernel`` itself takes in bytes,
+    ``memory`` in MiB. Raises InputError.
     """
-    if size * _SHARE > memory << 20:
-        least = -(-size * _SHARE // (1 << 20))
+    least = -(-(size * _SHARE + kernel) // (1 << 20)) + _WORKING
+    if memory < least:
         raise InputError(
-            f"an initramfs of {size / (1 << 20):.0f} MiB does not fit a guest of {memory} MiB",
+            f"a guest of {memory} MiB is too small for its kernel of {kernel >> 20} MiB"
+            f" and an initramfs of {size / (1 << 20):.1f} MiB",
             advice=f"give the guest {least} MiB or more, or put the files on a disk",
         )
+
+
+def kernel_memory(image: Path) -> int:
+    """Bytes a bzImage takes until it runs: init_size of its setup header.
+
+    See Documentation/arch/x86/boot.rst; 0 where the header is too old to tell.
+    """
+    with image.open("rb") as file:
+        head = file.read(0x264)
+    if len(head) < 0x264 or head[0x202:0x206] != b"HdrS":
+        return 0
+    version = int.from_bytes(head[0x206:0x208], "little")
+    return int.from_bytes(head[0x260:0x264], "little") if version >= 0x20A else 0
 
 
 def _config(build: Build, packages: Packages) -> dict[str, str]:
@@ -142,7 +160,8 @@ def _write(path: Path, content: bytes) -> None:
     path.write_bytes(content)
 
 
-def _busybox(packages: Packages) -> bytes:
+def busybox(packages: Packages) -> bytes:
+    """Debian's static busybox, fetched on first use. Raises ImageError when it is not there."""
     tree = packages.tree(["busybox-static"], disk.SUITE)
     for name in ("usr/bin/busybox", "bin/busybox"):
         if (tree.root / name).is_file():

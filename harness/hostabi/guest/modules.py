@@ -22,26 +22,45 @@ _BUSES = (
 )  # fmt: skip
 
 
-def load_order(modules: Mapping[str, ModuleInfo], wanted: Iterable[str]) -> list[str]:
+def load_order(
+    modules: Mapping[str, ModuleInfo],
+    wanted: Iterable[str],
+    named: Mapping[str, str] | None = None,
+) -> list[str]:
     """Names of ``wanted`` and all they need, each after what it needs.
 
     Names absent from ``modules`` are taken to be built in and are left out.
+    ``named`` is :func:`plain_aliases` of the modules, for who asks often.
     """
+    known = plain_aliases(modules) if named is None else named
     done: dict[str, None] = {}
+
+    def visit(name: str, path: frozenset[str]) -> None:
+        real = name if name in modules else known.get(name, name)
+        module = modules.get(real)
+        if module is None or module.builtin or real in done or real in path:
+            return
+        for needed in (*module.depends, *module.before):
+            visit(needed, path | {real})
+        done[real] = None
+
     for name in wanted:
-        _visit(modules, name.replace("-", "_"), done, frozenset())
+        visit(name.replace("-", "_"), frozenset())
     return list(done)
 
 
-def _visit(
-    modules: Mapping[str, ModuleInfo], name: str, done: dict[str, None], path: frozenset[str]
-) -> None:
-    module = modules.get(name)
-    if module is None or module.builtin or name in done or name in path:
-        return
-    for needed in (*module.depends, *module.before):
-        _visit(modules, needed, done, path | {name})
-    done[name] = None
+def plain_aliases(modules: Mapping[str, ModuleInfo]) -> dict[str, str]:
+    """Which module answers to an alias without patterns, as soft dependencies name them.
+
+    ext4 wants "crc32c", which several modules offer. The generic one is taken,
+    as it runs on every CPU; a built-in one is better still.
+    """
+    result: dict[str, str] = {}
+    for name in sorted(modules, key=lambda each: (modules[each].builtin, "generic" in each, each)):
+        for alias in modules[name].aliases:
+            if not set(alias) & set("*?[:"):
+                result[alias.replace("-", "_")] = name
+    return result
 
 
 def dep_text(modules: Mapping[str, ModuleInfo], paths: Mapping[str, str]) -> str:
@@ -49,9 +68,10 @@ def dep_text(modules: Mapping[str, ModuleInfo], paths: Mapping[str, str]) -> str
 
     Soft dependencies are listed as well, as busybox modprobe knows no other way to them.
     """
+    named = plain_aliases(modules)
     lines = []
     for name in sorted(paths):
-        order = load_order(modules, [name])[:-1]
+        order = load_order(modules, [name], named)[:-1]
         needed = " ".join(paths[each] for each in reversed(order))
         lines.append(f"{paths[name]}: {needed}".rstrip())
     return "".join(f"{line}\n" for line in lines)

@@ -186,6 +186,12 @@ class Run:
         """QEMU ended: how, and what it said."""
         said = self.process.errors()
         why = f" because of {self.reason}" if self.reason else ""
+        if self.reason == "guest-reset" and self.phase == "boot":
+            return EmulatorExitError(
+                "the guest reset itself before the agent said hello",
+                advice="the kernel died early: give it more memory, or drop boot parameters",
+                console=self.tail(),
+            )
         return EmulatorExitError(
             f"QEMU {self.process.describe_end()}{why} ({self.phase})"
             + (f": {said}" if said else ""),
