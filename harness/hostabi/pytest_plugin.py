@@ -80,6 +80,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--journal", type=Path, help="record each cell here, and skip recorded ones")
     group.addoption("--mirror", help="where Debian packages come from; else apt's sources")
     group.addoption("--flavour", default="", help="of the kernel package; default cloud-amd64")
+    group.addoption("--modules", type=Path, help="lib/modules/RELEASE of a kernel image")
+    group.addoption("--kernel-config", type=Path, help="configuration of a kernel image")
     group.addoption("--short", action="store_true", help="few examples, no slow tests")
     group.addoption(
         "--lockstep",
@@ -258,6 +260,8 @@ def _guests(config: pytest.Config) -> Guests:
             jobs=config.getoption("--jobs"),
             flavour=config.getoption("--flavour"),
             disks=lambda: _disks(config),
+            modules=config.getoption("--modules"),
+            config=config.getoption("--kernel-config"),
             progress=_progress(config),
         )
         config.add_cleanup(pool.close)
@@ -271,7 +275,8 @@ def _disks(config: pytest.Config) -> tuple[Disk, ...]:
         return ()
     from hostabi.oci.disk import runtimes_disk  # noqa: PLC0415
 
-    return (runtimes_disk(_guests(config).packages, config.stash[_RUNTIMES]),)
+    named = config.stash[_RUNTIMES]
+    return (runtimes_disk(_guests(config).packages, named),)
 
 
 def _default_runtimes() -> tuple[str, ...]:

@@ -1,0 +1,1 @@
+"""Tables and pages, rendered from the journal and the captures beside it."""

@@ -22,8 +22,10 @@ from hostabi.progress import SILENT, Progress
 
 if TYPE_CHECKING:
     from hostabi.agent.client import Agent
+    from hostabi.guest.disk import Disk
     from hostabi.kernels.build import Build
-    from hostabi.machine.machine import Disk, Machine
+    from hostabi.kernels.lock import Lock
+    from hostabi.machine.machine import Machine
     from hostabi.packages.context import Packages
 
 RUNNING = "running"
@@ -100,6 +102,9 @@ class Guests:
         accel: str = "auto",
         jobs: int | None = None,
         flavour: str = "",
+        modules: Path | None = None,
+        config: Path | None = None,
+        lock: Lock | None = None,
         disks: Callable[[], Sequence[Disk]] = tuple,
         progress: Progress = SILENT,
         start: Start | None = None,
@@ -108,6 +113,9 @@ class Guests:
         self.packages = packages
         self.accel = accel
         self.flavour = flavour
+        self.modules = modules
+        self.config = config
+        self._lock = lock
         self.progress = progress
         self._limit = jobs if jobs is not None else default_jobs()
         self._disks = disks
@@ -309,7 +317,15 @@ class Guests:
         from hostabi.kernels.resolve import resolve  # noqa: PLC0415
 
         flavour = self.flavour or DEFAULT_FLAVOUR
-        return resolve(spec, self.packages, flavour=flavour)
+        local = "/" in spec
+        return resolve(
+            spec,
+            self.packages,
+            flavour=flavour,
+            modules=self.modules if local else None,
+            config=self.config if local else None,
+            lock=self._lock,
+        )
 
 
 def _close(machine: Machine) -> None:

@@ -110,6 +110,19 @@ def read(path: Path) -> Contents:
         ) from error
 
 
+def recorded_capture(path: Path, contents: Contents, build: str) -> Path | None:
+    """The file of a build's last capture in the journal at ``path``, if it is unharmed."""
+    done = contents.captures().get(build)
+    if done is None:
+        return None
+    file = path.parent / done.file
+    try:
+        digest = hashlib.sha256(file.read_bytes()).hexdigest()
+    except OSError:
+        return None
+    return file if digest == done.sha256 else None
+
+
 class Journal:
     """An open journal: a context manager; safe for several threads."""
 
@@ -121,7 +134,6 @@ class Journal:
         self._descriptor = descriptor
         self._owned = owned
         self._mutex = threading.Lock()
-        self._all = list(contents.records)
         self._cells = contents.since(self.source).cells()
 
     @classmethod
@@ -207,7 +219,6 @@ class Journal:
                     f"cannot write journal {self.path}: {error.strerror}",
                     advice="free some space; the run resumes where it stopped",
                 ) from error
-            self._all.append(record)
             if isinstance(record, TestCell):
                 self._cells[record.key] = record
 
@@ -222,15 +233,12 @@ class Journal:
 
     def capture(self, build: str) -> Path | None:
         """The saved capture of ``build`` made by the same source, if its file is unharmed."""
-        done = self.contents().since(self.source).captures().get(build)
-        if done is None:
-            return None
-        path = self.path.parent / done.file
-        try:
-            digest = hashlib.sha256(path.read_bytes()).hexdigest()
-        except OSError:
-            return None
-        return path if digest == done.sha256 else None
+        return recorded_capture(self.path, self.contents().since(self.source), build)
+
+    def forget(self) -> None:
+        """Begin anew: remove every record."""
+        os.ftruncate(self._descriptor, 0)
+        self._cells.clear()
 
     def close(self) -> None:
         """Give the lock up. A descriptor that was inherited stays open."""

@@ -182,6 +182,10 @@ class Run:
         argv += ["--rootdir", str(resources.suites()), "--journal", str(self.journal.path)]
         if self.guests.flavour:
             argv += ["--flavour", self.guests.flavour]
+        if self.guests.modules:
+            argv += ["--modules", str(self.guests.modules)]
+        if self.guests.config:
+            argv += ["--kernel-config", str(self.guests.config)]
         argv += ["--accel", self.guests.accel, *self.options.arguments, *arguments, *folders]
         descriptor = self.journal.descriptor
         environment = {**os.environ, journals.ENVIRONMENT: str(descriptor)}

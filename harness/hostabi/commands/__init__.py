@@ -1,0 +1,1 @@
+"""What each subcommand of ``hostabi`` does, one module for each."""

@@ -1,0 +1,61 @@
+"""``hostabi exec``: one command in a guest."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from hostabi.commands.context import Context, Parsers, command, image_options
+from hostabi.errors import InputError
+from hostabi.runs.guests import RUNNING
+
+EXAMPLES = """\
+  hostabi exec 6.1 -- uname -a
+  hostabi exec 7.3 --runtimes -- ls /runtimes
+  echo hello | hostabi exec 6.12 -- cat
+The guest has busybox. The exit code is the command's, or 128 and the signal's number.
+"""
+
+_SHELL = ("/bin/busybox", "sh", "-c", 'exec "$@"', "sh")
+"""Looks the command up, as a file of the guest or as one of busybox's own."""
+_ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/root", "TERM": "dumb"}
+
+
+def add(parsers: Parsers, shared: argparse.ArgumentParser) -> None:
+    """Add the command."""
+    parser = command(
+        parsers,
+        shared,
+        "exec",
+        run,
+        summary="run one command in a guest and print what it prints",
+        examples=EXAMPLES,
+    )
+    parser.add_argument("kernel", metavar="KERNEL")
+    parser.add_argument("argv", nargs="*", metavar="COMMAND", help="after --")
+    parser.add_argument("--timeout", type=float, default=30.0, metavar="SECONDS")
+    parser.add_argument("--runtimes", action="store_true", help="with the runtimes' disk")
+    image_options(parser)
+
+
+def run(options: argparse.Namespace, context: Context) -> int:
+    """Run a command and hand its output and status on."""
+    argv = options.argv[1:] if options.argv[:1] == ["--"] else options.argv
+    if not argv:
+        raise InputError("no command is given", advice="hostabi exec 6.1 -- uname -a")
+    stdin = b"" if sys.stdin is None or sys.stdin.isatty() else sys.stdin.buffer.read()
+    with (
+        context.guests(options, runtimes=() if options.runtimes else None) as guests,
+        guests.agent(options.kernel) as agent,
+    ):
+        if options.kernel != RUNNING:
+            argv = [*_SHELL, *argv]
+        done = agent.command(argv, env=_ENVIRONMENT, stdin=stdin, timeout=options.timeout)
+    sys.stdout.buffer.write(done.stdout)
+    sys.stdout.flush()
+    sys.stderr.buffer.write(done.stderr)
+    sys.stderr.flush()
+    if done.timed_out:
+        sys.stderr.write(f"hostabi: stopped after {options.timeout:g} s (--timeout)\n")
+        return 124
+    return 128 + done.signal if done.signal else done.status

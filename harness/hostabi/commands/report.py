@@ -1,0 +1,79 @@
+"""``hostabi report``: tables from a journal."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hostabi.commands.context import Context, Parsers, command, journal_file, results_folder
+
+if TYPE_CHECKING:
+    from hostabi.diff.verdict import Verdict
+    from hostabi.progress import Progress
+    from hostabi.runs.journal import Contents
+
+EXAMPLES = """\
+  hostabi report                       tables of the last run
+  hostabi report --journal other.jsonl --results /tmp/tables
+"""
+
+
+def add(parsers: Parsers, shared: argparse.ArgumentParser) -> None:
+    """Add the command."""
+    parser = command(
+        parsers,
+        shared,
+        "report",
+        run,
+        summary="print and write the tables of what a journal holds, without measuring",
+        examples=EXAMPLES,
+    )
+    parser.add_argument("--journal", metavar="FILE", help="the journal to read")
+    parser.add_argument("--results", metavar="DIR", help="where the tables go (results/)")
+
+
+def run(options: argparse.Namespace, context: Context) -> int:
+    """Render a journal."""
+    from hostabi.results.tables import Results
+    from hostabi.runs import journal
+    from hostabi.runs.records import Session
+
+    path = journal_file(options)
+    contents = journal.read(path)
+    if contents.torn:
+        context.progress.say(f"{path}: the last record is torn and left out")
+    sources = [session.source for session in contents.of(Session)]
+    contents = contents.since(sources[-1]) if sources else contents
+    names = [build.name for build in Results.of(contents).builds]
+    show(results_folder(options), contents, verdicts(path, contents, names), context.progress)
+    return 0
+
+
+def verdicts(journal: Path, contents: Contents, names: Iterable[str]) -> list[Verdict]:
+    """Compare the captures of ``names``, each with the next newer one."""
+    from hostabi.diff import captures
+    from hostabi.diff.verdict import judge_in_turn
+    from hostabi.results.tables import Results
+
+    done = contents.captures()
+    builds = [build.name for build in Results.of(contents, names).builds if build.name in done]
+    return judge_in_turn([captures.load(journal.parent / done[name].file) for name in builds])
+
+
+def show(folder: Path, contents: Contents, compared: list[Verdict], progress: Progress) -> None:
+    """Print the tables, and write the pages to ``folder``."""
+    from hostabi.results import deltas, pages, tables, terminal
+
+    results = tables.Results.of(contents)
+    width = terminal.width()
+    parts = [tables.kernels(results), tables.matrix(results)]
+    parts += ["\n".join(lines) for lines in [tables.remarks(results, width=width)] if lines]
+    if compared:
+        parts.append(deltas.summary(compared))
+    sys.stdout.write("\n\n".join(parts) + "\n")
+    sys.stdout.flush()
+    written = pages.write(folder, results, compared)
+    progress.say(f"tables written: {', '.join(str(path) for path in written)}")

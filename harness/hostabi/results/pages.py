@@ -1,0 +1,85 @@
+"""The published pages: Markdown files in the results folder, made from one run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from hostabi import __version__
+from hostabi.diff.verdict import Verdict
+from hostabi.errors import StorageError
+from hostabi.results import deltas, tables
+from hostabi.results.tables import Results
+from hostabi.runs.records import Finished, Session
+
+_MARKS = (
+    "`pass`: as the test demands. `FAIL`: not so. `n/a`: the kernel or the runtime lacks what the"
+    " test needs; the reason is below. `error`: the harness failed, which says nothing about the"
+    " kernel. `-`: not measured."
+)
+
+
+def write(folder: Path, results: Results, verdicts: Sequence[Verdict]) -> list[Path]:
+    """Write all pages and return their paths. StorageError when the folder cannot be written."""
+    pages = {"README.md": _index(results, verdicts), "kernels.md": _kernels(results)}
+    for suite in results.suites:
+        pages[f"{suite}.md"] = _suite(results, suite)
+    if verdicts:
+        pages["deltas.md"] = deltas.markdown(verdicts)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, text in pages.items():
+            (folder / name).write_text(text)
+        if verdicts:
+            (folder / "deltas.json").write_bytes(deltas.as_json(verdicts))
+    except OSError as error:
+        raise StorageError(
+            f"cannot write the tables to {folder}: {error.strerror}",
+            advice="name another folder with --results",
+        ) from error
+    return [folder / name for name in pages]
+
+
+def _index(results: Results, verdicts: Sequence[Verdict]) -> str:
+    parts = ["# Results", "", _status(results), ""]
+    parts += ["## Kernels", "", tables.kernels(results, "github"), ""]
+    parts += ["## Suites", "", tables.matrix(results, "github"), "", _MARKS, ""]
+    if verdicts:
+        parts += ["## What changes from kernel to kernel", ""]
+        parts += [deltas.summary(verdicts, "github"), ""]
+        parts.append("A `known` break is one that the ledger expects and explains.")
+        parts.append("")
+    failures = results.failures()
+    if failures:
+        parts += ["## What could not be found out", "", *(f"- {line}" for line in failures), ""]
+    parts += ["## Pages", "", "- [kernels](kernels.md): packages and checksums"]
+    parts += [f"- [{suite}]({suite}.md): test by test" for suite in results.suites]
+    if verdicts:
+        parts.append("- [deltas](deltas.md): finding by finding; [as JSON](deltas.json)")
+    return "\n".join(parts) + "\n"
+
+
+def _status(results: Results) -> str:
+    sessions = list(results.contents.of(Session))
+    ends = list(results.contents.of(Finished))
+    began = sessions[-1] if sessions else None
+    if began is None:
+        return "Nothing was measured yet."
+    end = ends[-1].ended if ends else "not finished; what is here is a part"
+    return (
+        f"Made by hostabi {__version__} (sources {began.source}) on {began.host},"
+        f" accelerator {began.accelerator}. Ended: {end}."
+    )
+
+
+def _kernels(results: Results) -> str:
+    parts = ["# Kernels", "", tables.kernels(results, "github"), "", "## Packages", ""]
+    return "\n".join([*parts, tables.packages(results)]) + "\n"
+
+
+def _suite(results: Results, suite: str) -> str:
+    parts = [f"# {suite}", "", _MARKS, "", tables.by_test(results, suite)]
+    notes = tables.remarks(results, suite)
+    if notes:
+        parts += ["", "## What did not pass", "", *(f"- {note}" for note in notes)]
+    return "\n".join(parts) + "\n"

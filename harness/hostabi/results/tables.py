@@ -1,0 +1,235 @@
+"""Tables of a run: which kernels, what was measured on each, and what did not pass.
+
+They read the journal and nothing else, and never show part of a run as all of
+it: cells that were announced but have no outcome are counted as missing.
+"""
+
+from __future__ import annotations
+
+import textwrap
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from tabulate import tabulate
+
+from hostabi.model import Outcome
+from hostabi.runs.journal import Contents
+from hostabi.runs.records import BuildUsed, Finished, Planned, StepError, SurfaceError, TestCell
+
+MARKS = {
+    Outcome.PASS: "pass",
+    Outcome.FAIL: "FAIL",
+    Outcome.UNSUPPORTED: "n/a",
+    Outcome.ERROR: "error",
+}
+"""How an outcome is written in a table."""
+
+MISSING = "-"
+"""A cell that was not measured."""
+
+
+@dataclass(frozen=True)
+class Results:
+    """A journal, arranged for rendering. ``builds`` are the columns, oldest line first."""
+
+    contents: Contents
+    builds: tuple[BuildUsed, ...]
+    cells: tuple[TestCell, ...]
+
+    @classmethod
+    def of(cls, contents: Contents, names: Iterable[str] | None = None) -> Results:
+        """Everything in a journal, or only what concerns the builds named."""
+        known = contents.builds()
+        last = next(reversed(list(contents.of(Finished))), None)
+        wanted = tuple(names) if names is not None else (last.builds if last else tuple(known))
+        builds = [known[name] for name in dict.fromkeys(wanted) if name in known]
+        chosen = {build.name for build in builds}
+        cells = [
+            cell for key, cell in contents.cells().items() if set(key.build.split("+")) <= chosen
+        ]
+        return cls(contents, tuple(sorted(builds, key=_age)), tuple(cells))
+
+    @property
+    def suites(self) -> tuple[str, ...]:
+        """Names of the suites with cells, sorted."""
+        return tuple(sorted({suite_of(cell.test) for cell in self.cells}))
+
+    def planned(self) -> Counter[tuple[str, str]]:
+        """How many cells were announced last, by build and suite."""
+        return Counter({(plan.build, plan.suite): plan.cells for plan in self.contents.of(Planned)})
+
+    def failures(self) -> list[str]:
+        """What could not be found out and has not been since, one line each."""
+        names = {build.name for build in self.builds}
+        captured = self.contents.captures()
+        lines = []
+        for step in self.contents.of(StepError):
+            if step.build in names and step.step != "capture":
+                continue  # its cells tell
+            if step.build in captured:
+                continue
+            lines.append(f"{step.build}: {step.step}: {step.reason}")
+        lines += [
+            f"{error.build}: surface {error.surface}: {error.reason}"
+            for error in self.contents.of(SurfaceError)
+            if error.build in names and captured[error.build].session == error.session
+        ]
+        return list(dict.fromkeys(lines))
+
+
+def suite_of(test: str) -> str:
+    """``syscalls`` of ``syscalls/test_pipes.py::test_order``."""
+    return test.partition("/")[0]
+
+
+def column(build: BuildUsed) -> str:
+    """The head of a build's column: its line and flavour, for versions are long."""
+    plain = build.flavour in {"", "cloud-amd64"} and build.line
+    return build.line if plain and not build.name.startswith("local-") else build.name
+
+
+def kernels(results: Results, form: str = "simple") -> str:
+    """One row for each build with its provenance; checksums in full in Markdown only."""
+    short = form == "simple"
+    rows = []
+    captures = results.contents.captures()
+    for build in results.builds:
+        digest = next(iter(build.packages.values()), build.image)
+        capture = captures.get(build.name)
+        rows.append(
+            [
+                column(build),
+                build.name,
+                build.suite or "local",
+                digest[:12] if short else f"`{digest}`",
+                build.emulator,
+                build.accelerator,
+                capture.facts if capture else MISSING,
+            ]
+        )
+    headers = ["line", "build", "suite", "SHA-256", "emulator", "accelerator", "facts"]
+    return tabulate(rows, headers=headers, tablefmt=form, disable_numparse=True)
+
+
+def packages(results: Results) -> str:
+    """Every package file that was used, with its checksum, as Markdown."""
+    rows = [
+        [build.line, name, f"`{digest}`"]
+        for build in results.builds
+        for name, digest in sorted(build.packages.items())
+    ]
+    return tabulate(
+        rows, headers=["line", "package", "SHA-256"], tablefmt="github", disable_numparse=True
+    )
+
+
+def matrix(results: Results, form: str = "simple") -> str:
+    """Suites by kernels: how many cells passed, failed, were unsupported or are missing."""
+    counts: dict[tuple[str, str, str], Counter[Outcome]] = defaultdict(Counter)
+    rows_seen: set[tuple[str, str]] = set()
+    for cell in results.cells:
+        suite = suite_of(cell.test)
+        row = (suite, cell.runtime) if "+" not in cell.build else (suite, "lockstep")
+        rows_seen.add(row)
+        counts[(*row, cell.build)][cell.outcome] += 1
+    single = [row for row in sorted(rows_seen) if row[1] != "lockstep"]
+    rows = [
+        [
+            f"{suite} {runtime}".strip(),
+            *(_tally(counts[(suite, runtime, build.name)]) for build in results.builds),
+        ]
+        for suite, runtime in single
+    ]
+    parts = [_table(rows, ["suite", *map(column, results.builds)], form)] if rows else []
+    together: Counter[Outcome] = Counter()
+    for cell in results.cells:
+        if "+" in cell.build:
+            together[cell.outcome] += 1
+    if together:
+        parts.append(f"in lockstep on several kernels: {_tally(together)}")
+    gaps = missing(results)
+    if gaps:
+        parts.append("\n".join(gaps))
+    return "\n\n".join(parts) if parts else "No test was run."
+
+
+def missing(results: Results) -> list[str]:
+    """A line for each build and suite whose cells are not all there."""
+    have = Counter((cell.build, suite_of(cell.test)) for cell in results.cells)
+    names = {build.name for build in results.builds}
+    return [
+        f"not complete: {suite} on {build}: {have[(build, suite)]} of {planned} cells"
+        for (build, suite), planned in sorted(results.planned().items())
+        if set(build.split("+")) <= names and have[(build, suite)] < planned
+    ]
+
+
+def by_test(results: Results, suite: str, form: str = "github") -> str:
+    """Tests by kernels for one suite, with a note for each cell that did not pass."""
+    cells: dict[tuple[str, str], dict[str, TestCell]] = defaultdict(dict)
+    for cell in results.cells:
+        if suite_of(cell.test) == suite:
+            cells[(cell.test, _how(cell))][cell.build] = cell
+    rows = []
+    for (test, how), by_build in sorted(cells.items()):
+        together = [cell for name, cell in by_build.items() if "+" in name]
+        marks = (
+            [MARKS[together[0].outcome]] * len(results.builds)
+            if together
+            else [
+                MARKS[by_build[build.name].outcome] if build.name in by_build else MISSING
+                for build in results.builds
+            ]
+        )
+        rows.append([_short(test), how, *marks])
+    return _table(rows, ["test", "how", *map(column, results.builds)], form)
+
+
+def remarks(results: Results, suite: str = "", width: int = 0) -> list[str]:
+    """What did not pass, and why; kernels with the same reason share a line."""
+    heads = {build.name: column(build) for build in results.builds}
+    grouped: dict[tuple[Outcome, str, str], list[str]] = defaultdict(list)
+    for cell in results.cells:
+        if cell.outcome is Outcome.PASS or (suite and suite_of(cell.test) != suite):
+            continue
+        place = heads.get(cell.build, "lockstep")
+        test = f"{_short(cell.test)} {_how(cell)}".strip()
+        grouped[(cell.outcome, test, cell.reason)].append(place)
+    order = list(Outcome)
+    lines = [
+        f"{MARKS[outcome]}: {test} on {', '.join(sorted(set(places), key=_number))}: {reason}"
+        for (outcome, test, reason), places in sorted(
+            grouped.items(), key=lambda item: (-order.index(item[0][0]), item[0][1:])
+        )
+    ]
+    return [textwrap.shorten(line, width, placeholder=" ...") for line in lines] if width else lines
+
+
+def _table(rows: Sequence[Sequence[str]], headers: Sequence[str], form: str) -> str:
+    return tabulate(rows, headers=list(headers), tablefmt=form, disable_numparse=True)
+
+
+def _tally(counts: Counter[Outcome]) -> str:
+    parts = [f"{counts[outcome]} {MARKS[outcome]}" for outcome in Outcome if counts[outcome]]
+    return ", ".join(parts) or MISSING
+
+
+def _how(cell: TestCell) -> str:
+    parts = [cell.runtime, cell.variant, "lockstep" if "+" in cell.build else ""]
+    return " ".join(part for part in parts if part)
+
+
+def _short(test: str) -> str:
+    """``pipes: order`` of ``syscalls/test_pipes.py::test_order``."""
+    path, _, name = test.partition("::")
+    topic = path.rpartition("/")[2].removeprefix("test_").removesuffix(".py")
+    return f"{topic}: {name.removeprefix('test_').replace('_', ' ')}"
+
+
+def _age(build: BuildUsed) -> tuple[list[int], str]:
+    return (_number(build.line), build.name)
+
+
+def _number(line: str) -> list[int]:
+    return [int(part) if part.isdigit() else 1 << 30 for part in line.split(".")]
