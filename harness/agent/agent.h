@@ -49,10 +49,10 @@ int answer_pad(struct answer *answer);
 int answer_error(struct answer *answer, int error, const char *what);
 
 /* channel.c */
+void channel_open(void);
 /* Both are false when the host is gone for good. */
 bool channel_receive(struct wire_frame *frame, uint8_t *payload);
 bool channel_send(const void *bytes, size_t size);
-bool channel_closed(void);
 
 /* serve.c */
 _Noreturn void serve(void);

@@ -1,48 +1,50 @@
 /* Frames in and out of the host's channel. */
 #include <errno.h>
-#include <poll.h>
-#include <signal.h>
-#include <sys/signalfd.h>
-#include <time.h>
+#include <sys/epoll.h>
 #include <unistd.h>
 
 #include "agent.h"
 
 /*
- * A virtio port whose host end is not connected polls as hung up all the
- * time, so it is looked at again after this long (ms). With a host connected
- * this wait never happens.
+ * Edge-triggered: a virtio port whose host end is not connected reads as empty
+ * and polls as hung up and readable all the time, but wakes its waiters when
+ * the host comes back. Who waits has always tried to read or write before.
  */
-#define RECONNECT_MS 20
+static int events = -1;
 
-/* Waits until the channel is ready for events; reaps children meanwhile. false: it is closed. */
-static bool ready(short events)
+void channel_open(void)
 {
-	for (;;) {
-		struct pollfd polled[2] = {
-			{ .fd = agent.channel, .events = events },
-			{ .fd = agent.signals, .events = POLLIN },
-		};
+	struct epoll_event channel = { .events = EPOLLIN | EPOLLOUT | EPOLLET };
+	struct epoll_event signals = { .events = EPOLLIN };
 
-		if (poll(polled, 2, -1) < 0 && errno != EINTR)
-			die("poll of the channel");
-		if (polled[1].revents)
-			family_reap();
-		if (polled[0].revents & events)
-			return true;
-		if (!(polled[0].revents & (POLLHUP | POLLERR | POLLNVAL)))
-			continue;
-		if (!agent.pid1)
-			return false;
-		poll(&polled[1], 1, RECONNECT_MS);
-	}
+	events = epoll_create1(EPOLL_CLOEXEC);
+	if (events < 0 || epoll_ctl(events, EPOLL_CTL_ADD, agent.channel, &channel) < 0 ||
+	    epoll_ctl(events, EPOLL_CTL_ADD, agent.signals, &signals) < 0)
+		die("epoll");
 }
 
-bool channel_closed(void)
+/* Sleeps until the channel may have changed; reaps children meanwhile. */
+static void wait_event(void)
 {
-	struct pollfd polled = { .fd = agent.channel, .events = POLLIN };
+	struct epoll_event event;
 
-	return !agent.pid1 && poll(&polled, 1, 0) > 0 && (polled.revents & POLLHUP);
+	if (epoll_wait(events, &event, 1, -1) < 0 && errno != EINTR)
+		die("epoll_wait");
+	family_reap();
+}
+
+/*
+ * A read of nothing or a write that is refused need not mean that the host is
+ * gone: its bytes can arrive before the news that it is there. PID 1 waits.
+ */
+static bool over(ssize_t n)
+{
+	if (n < 0 && errno == EINTR)
+		return false;
+	if (!agent.pid1 && !(n < 0 && errno == EAGAIN))
+		return true;
+	wait_event();
+	return false;
 }
 
 static bool receive(void *into, size_t size)
@@ -55,11 +57,7 @@ static bool receive(void *into, size_t size)
 		if (n > 0) {
 			bytes += n;
 			size -= (size_t)n;
-		} else if (n == 0 && !agent.pid1) {
-			return false;
-		} else if (n < 0 && errno != EAGAIN && errno != EINTR && errno != EPIPE) {
-			return false;
-		} else if (!ready(POLLIN)) {
+		} else if (over(n)) {
 			return false;
 		}
 	}
@@ -87,9 +85,7 @@ bool channel_send(const void *from, size_t size)
 		if (n > 0) {
 			bytes += n;
 			size -= (size_t)n;
-		} else if (n < 0 && errno == EPIPE && !agent.pid1) {
-			return false;
-		} else if (!ready(POLLOUT)) {
+		} else if (over(n)) {
 			return false;
 		}
 	}

@@ -88,5 +88,6 @@ int main(int argc, char **argv)
 	else
 		beside_others(argc, argv);
 	watch_signals();
+	channel_open();
 	serve();
 }
