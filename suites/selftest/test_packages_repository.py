@@ -7,6 +7,8 @@ import errno
 import multiprocessing
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
@@ -18,6 +20,7 @@ from hostabi.errors import InputError, PackageError, StorageError, VerificationE
 from hostabi.packages import fetch, sources
 from hostabi.packages.fetch import PackageGoneError, UnreachableError
 from hostabi.packages.tree import closure, tool
+from hostabi.progress import Silent, Task
 
 CONTROL = "Package: hello\nVersion: 1.0\nArchitecture: amd64\n"
 HELLO = deb(CONTROL, [("./usr/bin/hello", os.urandom(200_000))])
@@ -183,6 +186,25 @@ def test_vanished_package(repo: Repo, tmp_path: Path) -> None:
     assert len([path for path, _ in repo.asked if path == package.filename]) == 1
 
 
+class Counter(Silent):
+    """A progress that adds up what it is told."""
+
+    done = 0
+
+    @contextmanager
+    def task(self, label: str, total: int | None = None, unit: str = "") -> Iterator[Task]:
+        counter = self
+
+        class Adds:
+            def advance(self, amount: int = 1) -> None:
+                counter.done += amount
+
+            def note(self, text: str) -> None:
+                pass
+
+        yield Adds()
+
+
 def test_resumes_after_a_cut_connection(repo: Repo, tmp_path: Path) -> None:
     packages = repo.packages(tmp_path / "cache")
     package = packages.suite("test").named("hello")[0]
@@ -197,9 +219,12 @@ def test_resumes_after_a_cut_connection(repo: Repo, tmp_path: Path) -> None:
         handler.close_connection = True
 
     repo.faults[package.filename] = once
+    counter = Counter()
+    packages = replace(packages, progress=counter)
     assert packages.fetch(package).read_bytes() == HELLO
     ranges = [wanted for path, wanted in repo.asked if path == package.filename]
     assert ranges == ["", f"bytes={cut}-"]
+    assert counter.done == len(HELLO), "bytes sent twice are told once"
 
 
 def test_a_server_that_ignores_ranges(repo: Repo, tmp_path: Path) -> None:
@@ -302,6 +327,13 @@ def test_two_processes_at_once(repo: Repo, tmp_path: Path) -> None:
     assert len(roots) == 1
     pool = [path for path, _ in repo.asked if path.startswith("pool/")]
     assert len(pool) == len(set(pool)), "each package is fetched once"
+
+
+def test_a_suite_that_the_mirror_lacks(repo: Repo, tmp_path: Path) -> None:
+    del repo.files["dists/test/InRelease"]
+    with pytest.raises(PackageGoneError, match="no suite test") as caught:
+        repo.packages(tmp_path / "cache").suite("test")
+    assert "HOSTABI_MIRROR" in caught.value.advice
 
 
 def test_unknown_suite(repo: Repo, tmp_path: Path) -> None:

@@ -130,7 +130,7 @@ def test_versions_in_order() -> None:
         "7.3-1",
         "1:0.1-1",
     ]
-    assert sorted(ordered[::-1], key=Version) == ordered
+    assert sorted(sorted(ordered), key=Version) == ordered
     assert Version("1.0-0") == Version("1.0") == Version("0:1.00")
 
 

@@ -38,6 +38,18 @@ class UnreachableError(PackageError):
     """The mirror could not be reached, or failed on its side, several times in a row."""
 
 
+class _Meter:
+    """Tells a step how far a download is, once for each byte however often it is sent."""
+
+    def __init__(self, task: Task) -> None:
+        self._task, self._told = task, 0
+
+    def at(self, position: int) -> None:
+        if position > self._told:
+            self._task.advance(position - self._told)
+            self._told = position
+
+
 class _TransientError(Exception):
     """Worth another try."""
 
@@ -111,19 +123,19 @@ class Fetcher:
                 part.parent.mkdir(parents=True, exist_ok=True)
                 label = wanted.label or wanted.url.rpartition("/")[2]
                 with self.progress.task(label, wanted.size, "B") as task:
-                    self._verified(wanted, part, task)
+                    self._verified(wanted, part, _Meter(task))
                 return self.cache.store(wanted.sha256, part)
 
     def _cached(self, wanted: Wanted) -> Path | None:
         found = self.cache.blob(wanted.sha256)
         return found if found and found.stat().st_size == wanted.size else None
 
-    def _verified(self, wanted: Wanted, part: Path, task: Task) -> None:
+    def _verified(self, wanted: Wanted, part: Path, meter: _Meter) -> None:
         # A wrong checksum may come from an old .part or a proxy's stale copy,
         # so the file is fetched once more from its start before it is refused.
         tries: tuple[dict[str, str], ...] = ({}, {"Cache-Control": "no-cache"})
         for headers in tries:
-            attempt = functools.partial(self._receive, wanted, part, headers, task)
+            attempt = functools.partial(self._receive, wanted, part, headers, meter)
             self._retrying(wanted.url, attempt)
             with part.open("rb") as file:
                 digest = hashlib.file_digest(file, "sha256").hexdigest()
@@ -135,7 +147,7 @@ class Fetcher:
             advice="the mirror may be in the middle of an update: try again later, or name another",
         )
 
-    def _receive(self, wanted: Wanted, part: Path, headers: dict[str, str], task: Task) -> None:
+    def _receive(self, wanted: Wanted, part: Path, headers: dict[str, str], meter: _Meter) -> None:
         """Append to ``part`` what it lacks; it holds exactly the wanted size afterwards."""
         start = part.stat().st_size if part.exists() else 0
         if start > wanted.size:
@@ -153,7 +165,7 @@ class Fetcher:
                 start = 0  # the server sends all of it again
             with part.open("r+b" if start else "wb") as file:
                 file.seek(start)
-                _copy(response, wanted, file, start, task)
+                _copy(response, wanted, file, start, meter)
 
     @contextmanager
     def _open(self, url: str, headers: dict[str, str]) -> Iterator[httpx.Response]:
@@ -214,10 +226,12 @@ def _continues(response: httpx.Response, start: int) -> bool:
     return response.status_code == 206 and span.startswith(f"bytes {start}-")
 
 
-def _copy(response: httpx.Response, wanted: Wanted, file: BinaryIO, start: int, task: Task) -> None:
+def _copy(
+    response: httpx.Response, wanted: Wanted, file: BinaryIO, start: int, meter: _Meter
+) -> None:
     """Write the body to ``file``, which holds ``start`` bytes, up to the wanted size."""
     done = start
-    task.advance(start)
+    meter.at(start)
     file.truncate(start)
     for chunk in _chunks(response, wanted.url, _deadline(wanted.size)):
         done += len(chunk)
@@ -228,7 +242,7 @@ def _copy(response: httpx.Response, wanted: Wanted, file: BinaryIO, start: int, 
                 advice=_ADVICE,
             )
         file.write(chunk)
-        task.advance(len(chunk))
+        meter.at(done)
     declared = response.headers.get("content-length", "")
     if declared.isdecimal() and start + int(declared) == done < wanted.size:
         file.truncate(0)

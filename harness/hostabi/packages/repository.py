@@ -135,7 +135,13 @@ class Opener:
             return self._offline(kept, archive, suite, error.message)
 
     def _online(self, kept: Path, archive: Archive, suite: str, base: str) -> Repository:
-        signed = self.fetcher.small(f"{base}/dists/{suite}/InRelease", release.LIMIT)
+        try:
+            signed = self.fetcher.small(f"{base}/dists/{suite}/InRelease", release.LIMIT)
+        except PackageGoneError as error:
+            raise PackageGoneError(
+                f"{base} has no suite {suite}",
+                advice=f"name a mirror that has it with {sources.variable(archive.name)}",
+            ) from error
         verified = release.verify(signed, archive, suite)
         repository = self._repository(verified, archive, base, notes=())
         # Kept only now: what is kept must be usable without the mirror, index and all.
