@@ -60,6 +60,7 @@ def pytest_configure(config):
 def inside(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.Pytester:
     """A folder whose conftest hands out made-up machines."""
     monkeypatch.delenv(journals.ENVIRONMENT, raising=False)
+    monkeypatch.setattr(journals, "source_digest", lambda: "the same")
     pytester.makeconftest(CONFTEST)
     return pytester
 

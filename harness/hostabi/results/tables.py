@@ -196,11 +196,11 @@ def remarks(results: Results, suite: str = "", width: int = 0) -> list[str]:
         place = heads.get(cell.build, "lockstep")
         test = f"{_short(cell.test)} {_how(cell)}".strip()
         grouped[(cell.outcome, test, cell.reason)].append(place)
-    order = list(Outcome)
+    order = (Outcome.FAIL, Outcome.ERROR, Outcome.UNSUPPORTED)
     lines = [
         f"{MARKS[outcome]}: {test} on {', '.join(sorted(set(places), key=_number))}: {reason}"
         for (outcome, test, reason), places in sorted(
-            grouped.items(), key=lambda item: (-order.index(item[0][0]), item[0][1:])
+            grouped.items(), key=lambda item: (order.index(item[0][0]), item[0][1:])
         )
     ]
     return [textwrap.shorten(line, width, placeholder=" ...") for line in lines] if width else lines

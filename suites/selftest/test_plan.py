@@ -1,0 +1,184 @@
+"""A run: what it measures, what it reuses, and what a killed one leaves behind."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from hostabi.errors import MachineError, PackageError
+from hostabi.model import Capture, Fact, Outcome, Provenance, Variant
+from hostabi.progress import SILENT
+from hostabi.runs import journal as journals
+from hostabi.runs import plan
+from hostabi.runs.capture import Taken
+from hostabi.runs.guests import Guests
+from hostabi.runs.journal import Journal
+from hostabi.runs.records import Finished, StepError, TestCell
+
+SPECS = ("5.10", "6.1", "7.3")
+
+
+@pytest.fixture(autouse=True)
+def alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(journals.ENVIRONMENT, raising=False)
+    # Sources that are edited while the tests run must not look like another hostabi.
+    monkeypatch.setattr(journals, "source_digest", lambda: "the same")
+
+
+def resolve(spec: str) -> SimpleNamespace:
+    if spec == "0.1":
+        raise PackageError("0.1 is gone")
+    return SimpleNamespace(
+        line=spec,
+        name=f"{spec}.9-1",
+        release=spec,
+        version=spec,
+        flavour="cloud-amd64",
+        suite="s",
+        image="/nowhere",
+        image_digest=spec,
+        packages={},
+    )
+
+
+def take(_guests: Guests, build: SimpleNamespace) -> Taken:
+    if build.line == "6.66":
+        raise MachineError("it does not boot")
+    facts = [Fact("a", 1), Fact("b", "two")]
+    capture = Capture(
+        build.name, build.line, build.release, Variant(), Provenance("t"), {"s": facts}
+    )
+    return Taken(capture, {}, None, 0.1)
+
+
+def guests() -> Guests:
+    packages = SimpleNamespace(cache=None)
+    return Guests(packages, jobs=2, resolve=resolve, start=None)  # type: ignore[arg-type]
+
+
+class Suite:
+    """Stands in for pytest: records one passing cell for each kernel it is given."""
+
+    def __init__(self, journal: Journal) -> None:
+        self.journal = journal
+        self.calls: list[list[str]] = []
+
+    def __call__(self, _folders: Sequence[str], arguments: Sequence[str]) -> int:
+        self.calls.append(list(arguments))
+        names = [arguments[at + 1] for at, word in enumerate(arguments) if word == "--kernel"]
+        self.journal.append(
+            TestCell(self.journal.session, "+".join(names), "syscalls/t.py::t", Outcome.PASS)
+        )
+        return 0
+
+
+def execute(path: Path, specs: Sequence[str] = SPECS) -> tuple[plan.Report, Suite]:
+    with Journal.open(path) as journal:
+        journal.begin()
+        suite = Suite(journal)
+        one = plan.Run(
+            plan.Options(tuple(specs)), guests(), journal, SILENT, suite=suite, take=take
+        )
+        report = one.execute()
+        one.finish(0)
+        return report, suite
+
+
+def test_each_kernel_is_captured_and_tested_and_then_all_together(tmp_path: Path) -> None:
+    report, suite = execute(tmp_path / "j")
+    assert [build.line for build in report.builds] == list(SPECS)
+    assert sorted(report.captured) == ["5.10.9-1", "6.1.9-1", "7.3.9-1"]
+    assert not report.failed
+    assert len(suite.calls) == 4
+    assert suite.calls[-1].count("--kernel") == 3
+    assert "only" in suite.calls[-1]
+    contents = journals.read(tmp_path / "j")
+    assert len(list(contents.of(Finished))) == 1
+    assert (tmp_path / "captures" / "6.1.9-1.json.zst").is_file()
+
+
+def test_a_second_run_captures_nothing_again(tmp_path: Path) -> None:
+    execute(tmp_path / "j")
+    report, _ = execute(tmp_path / "j")
+    assert sorted(report.reused) == ["5.10.9-1", "6.1.9-1", "7.3.9-1"]
+    assert not report.captured
+
+
+def test_what_fails_for_one_kernel_leaves_the_others_whole(tmp_path: Path) -> None:
+    report, _ = execute(tmp_path / "j", ["0.1", "6.66", "6.1"])
+    assert report.failed == {"0.1: fetch": "0.1 is gone", "6.66.9-1: capture": "it does not boot"}
+    assert report.captured == ["6.1.9-1"]
+    steps = {(step.build, step.step) for step in journals.read(tmp_path / "j").of(StepError)}
+    assert steps == {("0.1", "fetch"), ("6.66.9-1", "capture")}
+    assert plan.exit_code(report, journals.read(tmp_path / "j"), 0) == 3
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "breaks", "code"),
+    [
+        ([], 0, 0),
+        ([Outcome.PASS, Outcome.UNSUPPORTED], 0, 0),
+        ([Outcome.PASS, Outcome.FAIL], 0, 1),
+        ([Outcome.PASS], 2, 1),
+        ([Outcome.FAIL, Outcome.ERROR], 1, 3),
+    ],
+)
+def test_exit_codes(outcomes: list[Outcome], breaks: int, code: int) -> None:
+    cells = [TestCell("s", "6.1.9-1", str(at), outcome) for at, outcome in enumerate(outcomes)]
+    report = plan.Report(builds=[resolve("6.1")])  # type: ignore[list-item]
+    assert plan.exit_code(report, journals.Contents(tuple(cells)), breaks) == code
+
+
+KILLED = """
+import sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+import test_plan
+from hostabi.progress import SILENT
+from hostabi.runs import plan
+from hostabi.runs import journal as journals
+from hostabi.runs.journal import Journal
+import threading
+
+journals.source_digest = lambda: "the same"
+
+class Blocking(test_plan.Suite):
+    def __call__(self, folders, arguments):
+        super().__call__(folders, arguments)
+        print("one suite is done", flush=True)
+        threading.Event().wait()
+
+journal = Journal.open(Path(sys.argv[2]))
+journal.begin()
+run = plan.Run(plan.Options(("6.1",)), test_plan.guests(), journal, SILENT,
+               suite=None, take=test_plan.take)
+run._suite = Blocking(journal)
+run.execute()
+"""
+
+
+def test_a_run_killed_in_the_middle_is_resumed(tmp_path: Path) -> None:
+    path = tmp_path / "j"
+    with subprocess.Popen(
+        [sys.executable, "-c", KILLED,
+         str(Path(__file__).parent), str(path)],
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
+    ) as child:  # fmt: skip
+        assert child.stdout is not None
+        assert child.stdout.readline() == "one suite is done\n"
+        child.send_signal(signal.SIGKILL)
+    contents = journals.read(path)
+    assert len(contents.cells()) == 1
+    assert not list(contents.of(Finished))
+    report, _ = execute(path, ["6.1"])
+    assert report.reused == ["6.1.9-1"]
+    assert not report.captured

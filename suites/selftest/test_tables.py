@@ -1,0 +1,135 @@
+"""Tables and pages out of a journal."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from hostabi.errors import StorageError
+from hostabi.model import Outcome
+from hostabi.results import pages, tables
+from hostabi.results.tables import Results
+from hostabi.runs.journal import Contents
+from hostabi.runs.records import (
+    BuildUsed,
+    CaptureDone,
+    Finished,
+    Planned,
+    Record,
+    Session,
+    StepError,
+    SurfaceError,
+    TestCell,
+)
+
+OLD, NEW = "5.10.262-1", "6.1.192-2"
+
+
+def build(name: str, line: str) -> BuildUsed:
+    return BuildUsed(
+        session="s",
+        name=name,
+        line=line,
+        release=line,
+        version=name,
+        flavour="cloud-amd64",
+        suite="bookworm",
+        image="ab" * 32,
+        packages={f"linux-image-{line}.deb": "cd" * 32},
+        emulator="7.2.22",
+        accelerator="tcg",
+    )
+
+
+def cell(name: str, test: str, outcome: Outcome = Outcome.PASS, **more: str) -> TestCell:
+    return TestCell("s", name, test, outcome, **more)
+
+
+def results(*records: Record) -> Results:
+    session = Session("s", "2030-01-01", "0.1.0", "digest", 1, accelerator="tcg", host="Linux")
+    builds = (build(NEW, "6.1"), build(OLD, "5.10"))
+    return Results.of(Contents((session, *builds, *records)))
+
+
+PIPES = "syscalls/test_pipes.py::test_order"
+
+
+def test_columns_go_from_the_oldest_line_to_the_newest() -> None:
+    assert [item.line for item in results().builds] == ["5.10", "6.1"]
+
+
+def test_only_the_builds_of_the_last_run_are_shown() -> None:
+    shown = results(Finished("s", "t", (NEW,), 0), cell(OLD, PIPES, Outcome.FAIL))
+    assert [item.name for item in shown.builds] == [NEW]
+    assert "FAIL" not in tables.matrix(shown)
+
+
+def test_a_cell_that_was_not_measured_is_not_a_pass() -> None:
+    text = tables.by_test(results(cell(NEW, PIPES)), "syscalls")
+    assert text.splitlines()[-1].split("|")[1:5] == [" pipes: order ", "       ", " -      ",
+                                                      " pass  "]  # fmt: skip
+
+
+def test_missing_cells_are_counted() -> None:
+    shown = results(
+        Planned("s", NEW, "syscalls", 3), cell(NEW, PIPES), Planned("s", OLD, "syscalls", 1),
+        cell(OLD, PIPES),
+    )  # fmt: skip
+    assert tables.missing(shown) == [f"not complete: syscalls on {NEW}: 1 of 3 cells"]
+    assert "not complete" in tables.matrix(shown)
+
+
+def test_a_later_outcome_replaces_an_earlier_one() -> None:
+    shown = results(cell(NEW, PIPES, Outcome.ERROR), cell(NEW, PIPES))
+    assert "1 pass" in tables.matrix(shown)
+    assert "error" not in tables.matrix(shown)
+
+
+def test_reasons_are_told_once_for_all_kernels_that_share_them() -> None:
+    shown = results(
+        cell(OLD, PIPES, Outcome.UNSUPPORTED, reason="no splice"),
+        cell(NEW, PIPES, Outcome.UNSUPPORTED, reason="no splice"),
+        cell(NEW, "syscalls/t.py::test_x", Outcome.FAIL, reason="2 != 3", runtime="runc"),
+    )
+    assert tables.remarks(shown) == [
+        "FAIL: t: x runc on 6.1: 2 != 3",
+        "n/a: pipes: order on 5.10, 6.1: no splice",
+    ]
+
+
+def test_lockstep_is_told_apart() -> None:
+    shown = results(cell(f"{OLD}+{NEW}", PIPES, Outcome.FAIL, reason="they differ"))
+    assert "in lockstep on several kernels: 1 FAIL" in tables.matrix(shown)
+    assert tables.remarks(shown) == ["FAIL: pipes: order lockstep on lockstep: they differ"]
+
+
+def test_failures_of_steps_are_told() -> None:
+    shown = results(
+        StepError("s", "7.3", "fetch", "gone"),
+        CaptureDone("s", NEW, "f", "00", 3),
+        SurfaceError("s", NEW, "sysctls", "no /proc/sys"),
+    )
+    assert shown.failures() == ["7.3: fetch: gone", f"{NEW}: surface sysctls: no /proc/sys"]
+
+
+def test_provenance_is_in_the_table() -> None:
+    text = tables.kernels(results(), "github")
+    for part in ("5.10.262-1", "cd" * 32, "7.2.22", "tcg", "bookworm"):
+        assert part in text
+
+
+def test_pages_say_whether_the_run_ended(tmp_path: Path) -> None:
+    pages.write(tmp_path, results(cell(NEW, PIPES)), [])
+    assert "not finished" in (tmp_path / "README.md").read_text()
+    written = pages.write(
+        tmp_path, results(cell(NEW, PIPES), Finished("s", "2030-01-02", (NEW, OLD), 0)), []
+    )
+    assert {path.name for path in written} == {"README.md", "kernels.md", "syscalls.md"}
+    assert "not finished" not in (tmp_path / "README.md").read_text()
+
+
+def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(StorageError, match="cannot write the tables"):
+        pages.write(tmp_path / "file", results(), [])
