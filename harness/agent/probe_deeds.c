@@ -410,21 +410,23 @@ static void do_await(int argc, char **argv)
 		fail();
 }
 
-/* signal: wait for any signal; value is its number. Blocked signals reach even
- * the first process of a pid namespace, which has no default actions. */
+/* signal FIFO: wait for any signal; value is its number. Blocked signals reach
+ * even the first process of a pid namespace, which has no default actions.
+ * Opening the fifo lasts until someone reads it, who then knows that we wait. */
 static void do_signal(int argc, char **argv)
 {
 	sigset_t all;
+	int ready;
 
 	(void)argc;
-	(void)argv;
 	sigfillset(&all);
 	sigprocmask(SIG_BLOCK, &all, NULL);
-	json_line_begin();
-	json_text("action", "ready");
-	json_line_end();
-	out.value = sigwaitinfo(&all, NULL);
-	if (out.value < 0)
+	ready = open(argv[1], O_WRONLY | O_CLOEXEC);
+	if (ready >= 0) {
+		close(ready);
+		out.value = sigwaitinfo(&all, NULL);
+	}
+	if (ready < 0 || out.value < 0)
 		fail();
 }
 
@@ -463,7 +465,7 @@ static const struct {
 	{ "lock", 2, do_lock },
 	{ "open", 2, do_open },
 	{ "read", 2, do_read },
-	{ "signal", 1, do_signal },
+	{ "signal", 2, do_signal },
 	{ "spin", 2, do_spin },
 	{ "stat", 2, do_stat },
 	{ "touch", 2, do_touch },

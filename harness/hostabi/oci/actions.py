@@ -125,5 +125,5 @@ def identity() -> Action:
 
 
 def signal() -> Action:
-    """Say "ready", then wait for a signal; the value is its number."""
-    return _action("signal")
+    """Say that it is ready through the fifo /ready, then wait for a signal: the value."""
+    return _action("signal", "/ready")

@@ -74,9 +74,7 @@ READONLY = (
 """What container engines let nobody write to by default."""
 
 MOUNTS = (
-    Mount(
-        destination="/proc", type="proc", source="proc", options=("nosuid", "noexec", "nodev")
-    ),
+    Mount(destination="/proc", type="proc", source="proc", options=("nosuid", "noexec", "nodev")),
     Mount(
         destination="/dev",
         type="tmpfs",

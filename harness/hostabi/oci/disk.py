@@ -62,7 +62,7 @@ def runtimes_disk(packages: Packages, specs: Sequence[str] = ()) -> Disk:
     busybox = packages.tree(["busybox-static"], SUITE)
     probe = binary("probe", packages.cache)
 
-    def entries() -> Iterator[Entry]:
+    def entries(_work: Path) -> Iterator[Entry]:
         for part in parts:
             yield Entry(part.entry.name, _FOLDER)
             yield from tree_entries(part.entry, part.tree.root)
@@ -86,11 +86,6 @@ def tree_entries(entry: runtimes.Entry, tree: Path) -> Iterator[Entry]:
             continue
         seen.add(found.name)
         yield _below(entry.name, found)
-    # Since the merged /usr, libc6 ships the loader below usr/ only, and the
-    # link that programs name comes from the package base-files.
-    for name in ("lib", "lib64", "bin", "sbin"):
-        if name not in seen and f"usr/{name}" in seen:
-            yield Entry(f"{entry.name}/{name}", _LINK, f"usr/{name}".encode())
     if entry.local is not None:
         for folder in ("usr/local", "usr/local/bin"):
             if folder not in seen:

@@ -178,6 +178,13 @@ class Container:
         if not step.ok:
             raise ContainerError(f"process {pid} of {self.id} did not end\n{step}")
 
+    def ready(self) -> None:
+        """Until the probe inside waits for its signal; see :func:`hostabi.oci.actions.signal`."""
+        argv = ["/bin/busybox", "cat", f"{self.folder}/rootfs/ready"]
+        step = Step(tuple(argv), self.runtime.agent.command(argv, timeout=_SECONDS))
+        if not step.ok:
+            raise ContainerError(f"the probe in {self.id} does not come to wait\n{step}")
+
     def answers(self) -> Answers:
         """What the probe inside has printed until now."""
         return decode(self.runtime.agent.read(f"{self.folder}/output", _ANSWERS))
@@ -227,15 +234,32 @@ class Runtime:
             raise ContainerError(str(step))
         return step.done.stdout.decode("utf-8", "replace").partition("\n")[0]
 
+    def features(self) -> dict[str, object]:
+        """features.md: what the runtime says it implements; empty when it has no such command."""
+        step = self.invoke("features")
+        if not step.ok:
+            return {}
+        try:
+            return msgspec.json.decode(step.done.stdout, type=dict[str, object])
+        except (msgspec.DecodeError, RecursionError) as error:
+            raise ContainerError(f"no features: {error}\n{step}") from error
+
+    def specification(self) -> tuple[int, ...]:
+        """The newest version of the specification it claims to know, (1, 0) when it says none."""
+        text = str(self.features().get("ociVersionMax", "1.0")).partition("-")[0]
+        return tuple(int(part) for part in text.split(".") if part.isdigit())
+
     def prepare(self, config: Config, identifier: str) -> Config:
         """Write the bundle; the config with its control group settled. CallError on failure."""
         if not config.linux.cgroups_path:
             config = bundle.linux(config, cgroups_path=f"/hostabi/{identifier}")
         folder = PurePosixPath(self.work, identifier)
         source = shlex.quote(f"{self.trees}/{ROOTFS}")
-        # The probe beside the bundles is for `detach` in a runtime's tree, which has no /runtimes.
+        # The probe beside the bundles is for `detach` in a runtime's tree, which
+        # has no /runtimes; the fifo is where the probe inside says that it is ready.
         script = (
-            f"mkdir -p {folder} && cp -a {source} {folder}/rootfs && cp -f {source}/probe {self.work}/"
+            f"mkdir -p {folder} && cp -a {source} {folder}/rootfs"
+            f" && mkfifo {folder}/rootfs/ready && cp -f {source}/probe {self.work}/"
         )
         made = self.agent.command(["/bin/busybox", "sh", "-c", script], timeout=_SECONDS)
         if made.status:

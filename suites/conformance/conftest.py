@@ -1,0 +1,81 @@
+"""What the conformance tests share: containers that were run once and are asked many times.
+
+Starting a container is what costs, above all in an emulated guest. So a visit is
+kept by its bundle and actions, and tests with the same bundle share one container.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from hostabi.errors import CallError
+from hostabi.kernels.build import Build
+from hostabi.oci.actions import Action
+from hostabi.oci.driver import Runtime, Visit
+from hostabi.oci.records import Config
+from hostabi.oci.seen import Answers, Report, decode
+from hostabi.pytest_plugin import unsupported
+
+Look = Callable[..., Answers]
+Key = tuple[str, str, bytes, tuple[Action, ...]]
+
+
+@pytest.fixture(scope="session")
+def visits() -> dict[Key, Visit]:
+    """Every container of this session that ran to its end."""
+    return {}
+
+
+@pytest.fixture
+def visit(runtime: Runtime, kernel: Build, visits: dict[Key, Visit]) -> Callable[..., Visit]:
+    """Run a bundle with the probe's actions, once for all tests that ask the same."""
+
+    def run(config: Config, *actions: Action) -> Visit:
+        key = (kernel.name, runtime.name, config.encode(), actions)
+        if key not in visits:
+            visits[key] = runtime.run(config, *actions)
+        return visits[key]
+
+    return run
+
+
+@pytest.fixture
+def look(visit: Callable[..., Visit]) -> Look:
+    """As ``visit``, and the answers of a container that ran in order."""
+
+    def answers(config: Config, *actions: Action) -> Answers:
+        return visit(config, *actions).answers
+
+    return answers
+
+
+@pytest.fixture(scope="session")
+def outside_reports() -> dict[str, Report]:
+    """What a process beside the containers sees, by build."""
+    return {}
+
+
+@pytest.fixture
+def outside(runtime: Runtime, kernel: Build, outside_reports: dict[str, Report]) -> Report:
+    """What a process in the guest itself sees, outside of every container.
+
+    Its network, ipc, uts, pid, cgroup and user namespaces are the runtime's as well; its mount
+    namespace is not.
+    """
+    if kernel.name not in outside_reports:
+        step = runtime.probe("report")
+        assert step.ok, str(step)
+        outside_reports[kernel.name] = decode(step.done.stdout).report
+    return outside_reports[kernel.name]
+
+
+@pytest.fixture
+def controllers(runtime: Runtime) -> frozenset[str]:
+    """The controllers of the guest's cgroup v2 hierarchy; on cgroup v1 the test is unsupported."""
+    try:
+        listed = runtime.agent.read("/sys/fs/cgroup/cgroup.controllers")
+    except CallError:
+        unsupported("this machine has no cgroup v2 hierarchy at /sys/fs/cgroup")
+    return frozenset(listed.decode().split())

@@ -1,0 +1,124 @@
+"""config-linux.md, "Control groups": memory and pids limits on cgroup v2, enforced."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable
+
+import pytest
+
+from hostabi.oci import actions, bundle
+from hostabi.oci.driver import Runtime
+from hostabi.oci.records import Memory, Pids
+from hostabi.oci.seen import Answers
+from hostabi.pytest_plugin import unsupported
+
+Asked = Callable[[], Answers]
+MIB = 1 << 20
+LIMIT = 48 * MIB
+RESERVED = 16 * MIB
+TASKS = 16
+
+LIMITED = bundle.resources(
+    bundle.base(),
+    memory=Memory(limit=LIMIT, reservation=RESERVED, swap=LIMIT),
+    pids=Pids(limit=TASKS),
+)
+EVENTS = actions.read("/sys/fs/cgroup/memory.events")
+REFUSALS = actions.read("/sys/fs/cgroup/pids.events")
+QUESTIONS = (
+    actions.REPORT,
+    actions.touch(8),
+    actions.touch(96),
+    EVENTS,
+    actions.fork(4),
+    actions.fork(32),
+    REFUSALS,
+)
+
+
+def counters(text: str) -> dict[str, int]:
+    """A flat keyed file of cgroup v2 (Documentation/admin-guide/cgroup-v2.rst)."""
+    return {name: int(value) for name, value in (line.split() for line in text.splitlines())}
+
+
+@pytest.fixture
+def limited(look, controllers) -> Asked:
+    """The answers of a container with a memory and a pids limit."""
+    for needed in ("memory", "pids"):
+        if needed not in controllers:
+            unsupported(f"this kernel has no {needed} controller for cgroup v2")
+    return lambda: look(LIMITED, *QUESTIONS)
+
+
+def test_memory_values(limited: Asked) -> None:
+    """ "limit: sets limit of memory usage", "reservation: soft limit"; on v2 max and low."""
+    files = limited().report.cgroup_files
+    assert files["memory.max"].strip() == str(LIMIT)
+    assert files["memory.low"].strip() == str(RESERVED)
+
+
+def test_memory_limit_kills(limited: Asked) -> None:
+    """Who touches more than the limit is killed, and memory.events counts it."""
+    assert limited().deed(actions.touch(8)).error == ""
+    assert limited().deed(actions.touch(8)).signal == 0
+    beyond = limited().deed(actions.touch(96))
+    assert beyond.signal == signal.SIGKILL
+    assert beyond.value * MIB <= LIMIT
+    events = counters(limited().deed(EVENTS).data)
+    assert events["oom_kill"] == 1
+    assert events["max"] > 0
+
+
+def test_no_swap_when_limit_is_all(limited: Asked) -> None:
+    """ "swap: sets limit of memory+Swap usage": equal to the limit leaves no swap."""
+    value = limited().report.cgroup_files.get("memory.swap.max")
+    if value is None:
+        unsupported("this kernel counts no swap per control group")
+    assert value.strip() == "0"
+
+
+def test_pids_value(limited: Asked) -> None:
+    """ "limit: specifies the maximum number of tasks in the cgroup." """
+    assert limited().report.cgroup_files["pids.max"].strip() == str(TASKS)
+
+
+def test_pids_limit_refuses(limited: Asked) -> None:
+    """fork(2) beyond the limit is EAGAIN, below it works, and pids.events counts it."""
+    assert limited().deed(actions.fork(4)).error == ""
+    beyond = limited().deed(actions.fork(32))
+    assert beyond.error == "EAGAIN"
+    # The probe and the child that forks are tasks as well.
+    assert beyond.value == TASKS - 2
+    assert counters(limited().deed(REFUSALS).data)["max"] >= 1
+
+
+def test_unlimited(look, controllers) -> None:
+    """Without resources the container's group has no limits."""
+    assert controllers
+    files = look(bundle.base(), actions.REPORT).report.cgroup_files
+    assert files["memory.max"].strip() == "max"
+
+
+def test_path_and_values_from_outside(runtime: Runtime, controllers) -> None:
+    """ "cgroupsPath ... absolute: relative to the cgroups mount point": the group is there while
+    the container is, holds its process and its limits, and is gone after delete."""
+    assert controllers
+    path = "/hostabi-outside/group"
+    config = bundle.linux(LIMITED, cgroups_path=path)
+    with runtime.container(config, actions.REPORT, actions.signal()) as made:
+        made.start()
+        pid = made.state().pid
+        made.ready()
+        folder = f"/sys/fs/cgroup{path}"
+        read = runtime.agent.read
+        assert int(read(f"{folder}/memory.max")) == LIMIT
+        assert int(read(f"{folder}/pids.max")) == TASKS
+        # Some runtimes put the process into a group below.
+        inside = read(f"/proc/{pid}/cgroup").decode().strip()
+        assert inside.partition("::")[2].startswith(path)
+        made.kill("KILL")
+        made.wait(pid)
+        made.delete()
+    gone = runtime.agent.command(["/bin/busybox", "test", "-d", folder])
+    assert gone.status == 1

@@ -1,0 +1,95 @@
+"""config.md, "POSIX process", rlimits: each limit as given, and enforced."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable
+
+import pytest
+
+from hostabi.oci import actions, bundle
+from hostabi.oci.seen import Answers
+
+Asked = Callable[[], Answers]
+MIB = 1 << 20
+LIMITS = {
+    "RLIMIT_AS": (512 * MIB, 1024 * MIB),
+    "RLIMIT_CORE": (0, 4096),
+    "RLIMIT_CPU": (1, 3),
+    "RLIMIT_DATA": (256 * MIB, 512 * MIB),
+    "RLIMIT_FSIZE": (64 << 10, 128 << 10),
+    "RLIMIT_LOCKS": (10, 20),
+    "RLIMIT_MEMLOCK": (128 << 10, 256 << 10),
+    "RLIMIT_MSGQUEUE": (4096, 8192),
+    "RLIMIT_NICE": (5, 10),
+    "RLIMIT_NOFILE": (64, 128),
+    "RLIMIT_NPROC": (12, 24),
+    "RLIMIT_RSS": (64 * MIB, 128 * MIB),
+    "RLIMIT_RTPRIO": (3, 6),
+    "RLIMIT_RTTIME": (100_000, 200_000),
+    "RLIMIT_SIGPENDING": (100, 200),
+    "RLIMIT_STACK": (2 * MIB, 4 * MIB),
+}
+
+QUESTIONS = (
+    actions.REPORT,
+    actions.descriptors(100),
+    actions.fill("/tmp/file", 1 * MIB),
+    actions.lock(1),
+    actions.fork(20, uid=4321),
+    actions.spin(2500),
+    actions.touch(600),
+    actions.touch(8),
+)
+
+
+@pytest.fixture
+def limited(look) -> Asked:
+    """The answers of a container under all limits at once."""
+    config = bundle.base()
+    for kind, (soft, hard) in LIMITS.items():
+        config = bundle.rlimit(config, kind, soft, hard)
+    return lambda: look(config, *QUESTIONS)
+
+
+@pytest.mark.parametrize("kind", LIMITS)
+def test_value(kind: str, limited: Asked) -> None:
+    """ "The runtime MUST ... getrlimit(3) ... MUST succeed": soft and hard as in the file."""
+    assert limited().report.rlimits[kind] == LIMITS[kind]
+
+
+def test_nofile(limited: Asked) -> None:
+    """Descriptors end at the soft limit, with EMFILE."""
+    tried = limited().deed(actions.descriptors(100))
+    assert tried.error == "EMFILE"
+    assert tried.value <= LIMITS["RLIMIT_NOFILE"][0] - 3
+
+
+def test_fsize(limited: Asked) -> None:
+    """A file ends at the soft limit, with EFBIG where SIGXFSZ is ignored."""
+    tried = limited().deed(actions.fill("/tmp/file", 1 * MIB))
+    assert (tried.error, tried.value) == ("EFBIG", LIMITS["RLIMIT_FSIZE"][0])
+
+
+def test_memlock(limited: Asked) -> None:
+    """mlock(2) beyond the limit is ENOMEM without CAP_IPC_LOCK."""
+    assert limited().deed(actions.lock(1)).error == "ENOMEM"
+
+
+def test_nproc(limited: Asked) -> None:
+    """A user's processes end at the soft limit, with EAGAIN."""
+    tried = limited().deed(actions.fork(20, uid=4321))
+    assert tried.error == "EAGAIN"
+    # The one that forks counts as well.
+    assert tried.value == LIMITS["RLIMIT_NPROC"][0] - 1
+
+
+def test_cpu(limited: Asked) -> None:
+    """Processor time beyond the soft limit is SIGXCPU."""
+    assert limited().deed(actions.spin(2500)).signal == signal.SIGXCPU
+
+
+def test_address_space(limited: Asked) -> None:
+    """mmap(2) beyond RLIMIT_AS or RLIMIT_DATA is ENOMEM; below, it works."""
+    assert limited().deed(actions.touch(600)).error == "ENOMEM"
+    assert limited().deed(actions.touch(8)).error == ""
