@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import subprocess
 import sys
 import tempfile
@@ -62,9 +63,12 @@ def _compile(files: list[Path], arch: str, output: Path) -> None:
         built = Path(folder, "built")
         argv = [sys.executable, "-m", "ziglang", "cc", "-target", _TARGETS[arch], *_FLAGS]
         argv += [f"-I{folder}", "-o", str(built), *map(str, files)]
+        # The compiler's own cache lies beside ours, where there may be no home folder.
+        env = {**os.environ, "ZIG_LOCAL_CACHE_DIR": folder}
+        env.setdefault("ZIG_GLOBAL_CACHE_DIR", str(resources.cache() / "zig"))
         try:
             done = subprocess.run(
-                argv, capture_output=True, text=True, timeout=_DEADLINE, check=False
+                argv, capture_output=True, text=True, timeout=_DEADLINE, check=False, env=env
             )
         except subprocess.TimeoutExpired as error:
             raise HostabiError(
