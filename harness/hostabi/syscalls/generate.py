@@ -114,7 +114,8 @@ def compiler(include: Iterable[Path], *extra: str, source: str) -> str:
 
     Raises InputError with what the compiler said.
     """
-    folders = [part for folder in include for part in ("-isystem", str(folder))]
+    # -I, for the compiler searches headers of its own before -isystem, -nostdinc or not
+    folders = [part for folder in include for part in ("-I", str(folder))]
     argv = [
         *(sys.executable, "-m", "ziglang", "cc", "-target", "x86_64-linux-musl", "-nostdinc"),
         *folders,
