@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from kernelfakes import FakeArchive, kernel_files, make_bzimage, make_deb, make_elf
+from kernelfakes import FakeArchive, kernel_files, make_bzimage, make_deb, make_elf, sample_btf
 
 from hostabi.errors import ImageError, InputError, PackageError
 from hostabi.kernels import catalogue, local
+from hostabi.kernels.candidates import from_packages
 from hostabi.kernels.catalogue import default_lines
 from hostabi.kernels.listing import list_kernels
 from hostabi.kernels.lock import Lock, make_lock, read_lock, render, write_lock
@@ -127,6 +128,27 @@ def test_exact_build_that_is_gone_is_never_replaced(archive):
     with pytest.raises(PackageGoneError) as caught:
         resolve("6.1.192-2", archive)
     assert "6.1.192-1" in caught.value.advice
+
+
+def test_upstream_version_whose_newest_build_is_gone_is_never_replaced(archive):
+    archive.gone.add("pool/linux-image-6.1.0-56-cloud-amd64_6.1.192-2_amd64.deb")
+    with pytest.raises(PackageGoneError, match=r"6\.1\.192-2"):
+        resolve("6.1.192", archive)
+
+
+def test_name_of_the_newest_kernel_is_no_kernel(archive):
+    listed = from_packages(archive.suites["bookworm-security"], "bookworm-security")
+    assert [one.abi for one in listed if one.line == "6.12"] == ["6.12.117+deb12"]
+
+
+def test_unsigned_package_gives_way_to_the_signed_one(archive):
+    archive.add_kernel("noble", "6.8.0-31", "6.8.0-31.31", "generic")
+    release = "6.8.0-31-generic"
+    archive.add("noble", f"linux-image-unsigned-{release}", "6.8.0-31.31", kernel_files(release))
+    archive.add("noble", f"linux-modules-{release}", "6.8.0-31.31", {})
+    build = resolve("6.8", archive)
+    assert (build.flavour, build.release) == ("generic", release)
+    assert list(build.packages) == [f"linux-image-{release}_6.8.0-31.31_amd64.deb"]
 
 
 def test_suite_that_cannot_be_read_is_passed_over(archive):
@@ -263,6 +285,14 @@ def test_static_of_a_corrupt_image_keeps_nothing(archive):
     build = resolve("6.1", archive)
     build.image.write_bytes(build.image.read_bytes()[:1500])
     with pytest.raises(ImageError, match="vmlinuz"):
+        _ = Static(build, archive.cache).btf
+    assert not list((archive.cache.root / "btf").iterdir())
+
+
+def test_static_keeps_no_corrupt_btf(archive):
+    build = resolve("6.1", archive)
+    build.image.write_bytes(make_bzimage(make_elf({".BTF": sample_btf()[:-1]})))
+    with pytest.raises(ImageError, match="BTF"):
         _ = Static(build, archive.cache).btf
     assert not list((archive.cache.root / "btf").iterdir())
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import gzip
 import lzma
+import struct
 
 import pytest
 import zstandard
@@ -96,6 +97,14 @@ def test_damage_is_an_image_error_and_nothing_else(changes, cut, tmp_path):
     path.write_bytes(data[: len(data) - cut])
     with contextlib.suppress(ImageError):
         read_module(path, "demo.ko")
+
+
+def test_section_that_ends_beyond_the_file_is_refused():
+    data = bytearray(make_elf({".modinfo": b"license=GPL"}))
+    (table,) = struct.unpack_from("<Q", data, 40)
+    struct.pack_into("<Q", data, table + 64 + 32, 1 << 20)
+    with pytest.raises(ValueError, match="outside the file"):
+        section(bytes(data), b".modinfo")
 
 
 def test_section_is_found_by_its_whole_name():

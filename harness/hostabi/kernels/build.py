@@ -35,7 +35,7 @@ class Build:
     ``packages`` maps a package file's name to its SHA-256. ``image`` is
     a bzImage (None only for ``running``), ``modules`` the folder
     lib/modules/RELEASE. ``btf`` is set where BTF is at hand without an image.
-    ``note`` says what was not as asked, such as a package that is gone.
+    ``note`` tells what else to know: a newer package that is gone, a lock file.
     """
 
     line: str
