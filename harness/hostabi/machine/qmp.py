@@ -14,7 +14,7 @@ import socket
 from collections.abc import Callable, Mapping
 from typing import cast
 
-from qemu.qmp import ExecuteError, QMPClient, QMPError
+from qemu.qmp import ExecuteError, QMPClient, QMPError, Runstate
 from qemu.qmp.message import Message
 
 from hostabi.errors import MachineError
@@ -86,6 +86,18 @@ class Monitor:
             raise MonitorError(
                 f"QEMU's monitor broke off at {command}: {_reason(error)}"
             ) from error
+
+    def drain(self, deadline: float = 1.0) -> None:
+        """Once QEMU has ended: let what it said last be heard."""
+
+        async def work() -> None:
+            while self._client.runstate is Runstate.RUNNING:
+                await self._client.runstate_changed()
+            for _ in range(8):  # the follower is woken in the loop's next rounds
+                await asyncio.sleep(0)
+
+        with contextlib.suppress(TimeoutError, concurrent.futures.CancelledError):
+            background.wait(work(), deadline)
 
     def close(self) -> None:
         """Leave the connection. Errors of a QEMU that is gone already are of no interest."""

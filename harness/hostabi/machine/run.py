@@ -122,6 +122,8 @@ class Run:
 
     def _collect(self) -> None:
         self.process.wait_for_end()
+        if self._monitor is not None and not self._closed:
+            self._monitor.drain()
         with self._changed:
             self._ended = True
             self._changed.notify_all()

@@ -1,0 +1,374 @@
+"""Machines without QEMU: a program that acts it out, in all the ways it can go wrong."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from hostabi.errors import (
+    AgentLostError,
+    EmulatorExitError,
+    GuestHangError,
+    GuestPanicError,
+    HostabiError,
+    InputError,
+    MachineError,
+    ProtocolError,
+    VerificationError,
+)
+from hostabi.guest.disk import Disk
+from hostabi.guest.image import GuestImage
+from hostabi.kernels.build import Build
+from hostabi.machine import accelerator, argv, console, states
+from hostabi.machine import machine as machines
+from hostabi.machine.emulator import Emulator, find, installed, parse_version
+from hostabi.machine.machine import Plan, boot, restore
+from hostabi.machine.process import Process
+from hostabi.machine.run import Run
+from hostabi.model import Variant
+from hostabi.packages.cache import Cache
+from hostabi.packages.context import Packages
+from hostabi.packages.sources import Mirror
+
+FAKE = Path(__file__).parent / "fake_qemu.py"
+
+
+class Said:
+    """A progress that remembers what was said."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def say(self, text: str) -> None:
+        self.lines.append(text)
+
+
+@pytest.fixture
+def plan(tmp_path: Path) -> Plan:
+    """A plan whose QEMU is the fake."""
+    kernel = tmp_path / "bzImage"
+    kernel.write_bytes(b"kernel")
+    build = Build(
+        "6.1", "6.1.0-1", "6.1.0-fake", "1", "cloud", {"a.deb": "0"}, "bookworm", kernel, None,
+        None, "d" * 64,
+    )  # fmt: skip
+    options = argv.Options(kernel, kernel, "kvm")  # so that deadlines are not multiplied
+    emulator = Emulator((sys.executable, str(FAKE)), "7.2.0 (fake)", "key", "test")
+    return Plan(build, Variant(), emulator, GuestImage(kernel, (), None, "image"), options)
+
+
+def act(monkeypatch: pytest.MonkeyPatch, mode: str) -> None:
+    monkeypatch.setenv("HOSTABI_FAKE", mode)
+
+
+def children() -> set[int]:
+    """Processes whose parent we are, dead ones that nobody collected included."""
+    found = subprocess.run(
+        ["ps", "-o", "pid=", "--ppid", str(os.getpid())],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return {int(pid) for pid in found.stdout.split()}
+
+
+def test_a_machine_serves_and_leaves_nothing(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
+    act(monkeypatch, "serve")
+    with boot(plan) as machine:
+        assert machine.agent.hello.release == "6.1.0-fake"
+        assert machine.agent.ping() < 5
+        assert "a kernel begins" in machine.console_tail
+        assert machine.console.read_bytes().startswith(b"[    0.0]")
+        pid = machine.run.process.pid
+        assert os.getsid(pid) == pid
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
+
+
+@pytest.mark.parametrize(
+    ("mode", "kind", "words"),
+    [
+        ("exit", EmulatorExitError, "I will not start"),
+        ("die", EmulatorExitError, "exited with status 3"),
+        ("panic", GuestPanicError, "panicked"),
+        ("reset", EmulatorExitError, "reset itself"),
+        ("close", AgentLostError, "channel closed"),
+        ("garbage", ProtocolError, "."),
+        ("hang", GuestHangError, "does not answer"),
+    ],
+)
+def test_failures_are_told_apart(
+    plan: Plan,
+    monkeypatch: pytest.MonkeyPatch,
+    mode: str,
+    kind: type[HostabiError],
+    words: str,
+) -> None:
+    act(monkeypatch, mode)
+    monkeypatch.setattr("hostabi.machine.run._SETTLE", 0.5)
+    began = time.monotonic()
+    with pytest.raises(kind, match=words) as caught:
+        boot(plan, deadline=1.5 if mode == "hang" else 20)
+    assert time.monotonic() - began < 10
+    assert type(caught.value) is kind
+    if isinstance(caught.value, MachineError) and kind not in (ProtocolError,):
+        assert caught.value.advice
+    if mode == "panic":
+        assert "Kernel panic - not syncing: acted out" in str(caught.value)
+    if mode == "hang":
+        assert "a kernel begins" in str(caught.value)
+
+
+def test_a_monitor_that_never_greets(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
+    act(monkeypatch, "mute")
+    monkeypatch.setattr("hostabi.machine.run._SETTLE", 0.2)
+    with pytest.raises(GuestHangError, match="does not talk"):
+        Run(plan.emulator, plan.options, spawn_deadline=1.0)
+
+
+def test_a_qemu_that_is_not_there(plan: Plan) -> None:
+    missing = Emulator(("/nonexistent/qemu",), "", "", "")
+    with pytest.raises(EmulatorExitError):
+        Run(missing, plan.options)
+
+
+def test_a_killed_qemu_is_noticed(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
+    act(monkeypatch, "serve")
+    with boot(plan) as machine:
+        os.kill(machine.run.process.pid, signal.SIGKILL)
+        with pytest.raises(EmulatorExitError, match="killed by SIGKILL"):
+            machine.agent.ping()
+
+
+def saved(plan: Plan, cache: Cache) -> states.Saved:
+    def make(path: Path) -> None:
+        with boot(plan) as machine:
+            machines._save(machine, path)
+
+    return states.obtain(cache, plan.state_key, make, "fake")
+
+
+def test_a_saved_machine_wakes(plan: Plan, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    act(monkeypatch, "serve")
+    state = saved(plan, Cache(tmp_path / "cache"))
+    with restore(plan, state) as machine:
+        assert machine.restored
+        assert machine.agent.hello.release == "6.1.0-fake"
+
+
+@pytest.mark.parametrize("harm", ["flip", "cut", "note"])
+def test_a_damaged_state_is_not_used(
+    plan: Plan, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, harm: str
+) -> None:
+    act(monkeypatch, "serve")
+    cache = Cache(tmp_path / "cache")
+    state = saved(plan, cache)
+    data = bytearray(state.path.read_bytes())
+    if harm == "flip":
+        data[len(data) // 2] ^= 1
+        state.path.write_bytes(data)
+    elif harm == "cut":
+        state.path.write_bytes(data[:-100])
+    else:
+        state.path.with_name("note.json").write_bytes(b"{")
+    with pytest.raises(VerificationError):
+        restore(plan, saved(plan, cache))
+
+
+def test_start_boots_when_the_state_is_damaged(
+    plan: Plan, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    act(monkeypatch, "serve")
+    packages = Packages(Cache(tmp_path / "cache"), Mirror(None))
+    monkeypatch.setattr(machines, "guest_image", lambda *_: plan.image)
+    monkeypatch.setattr(machines.emulator, "find", lambda _: plan.emulator)
+
+    def start(said: Said) -> bool:
+        with machines.start(plan.build, packages, accel="tcg", progress=said) as machine:  # type: ignore[arg-type]
+            return machine.restored
+
+    said = Said()
+    assert start(said)
+    (state,) = (tmp_path / "cache" / "states").glob("*/state")
+    data = bytearray(state.read_bytes())
+    data[9000] ^= 1
+    state.write_bytes(data)
+    assert not start(said)
+    assert any("damaged" in line for line in said.lines)
+    assert start(said), "the damaged state is made anew"
+    act(monkeypatch, "cut")
+    assert not start(said)
+    act(monkeypatch, "die")
+    with pytest.raises(EmulatorExitError):
+        start(said)
+
+
+def test_what_a_state_depends_on() -> None:
+    base = ["image", "guest", "qemu", "tcg", ["-m", "512M"]]
+    keys = {states.key_of(*base)}  # type: ignore[arg-type]
+    for index, other in enumerate(["x", "x", "x", "kvm", ["-m", "1G"]]):
+        changed = [*base]
+        changed[index] = other
+        keys.add(states.key_of(*changed))  # type: ignore[arg-type]
+    assert len(keys) == 6
+
+
+def test_identity_has_no_folder_in_it(tmp_path: Path) -> None:
+    def made(folder: Path) -> list[str]:
+        return argv.identity(
+            argv.Options(folder / "k", folder / "i", "tcg", disks=(Disk("a", folder / "d", "/a"),))
+        )
+
+    assert made(tmp_path / "one") == made(tmp_path / "two")
+
+
+def test_arguments() -> None:
+    options = argv.Options(
+        Path("/k,1"), Path("/i"), "tcg", memory=256, cpus=2, parameters=("foo=1",),
+        disks=(Disk("modules", Path("/m,x"), "/lib/modules"),), scratch=Path("/s"),
+    )  # fmt: skip
+    words = argv.arguments(options, argv.Descriptors(5, 6, 7, 8))
+    line = " ".join(words)
+    assert "tcg,thread=single" in words
+    assert words[words.index("-smp") + 1] == "2"
+    assert words[words.index("-m") + 1] == "256M"
+    assert words[words.index("-nic") + 1] == "none"
+    assert words[words.index("-kernel") + 1] == "/k,1"
+    assert words[words.index("-append") + 1].endswith(" foo=1")
+    assert "mitigations" not in line
+    assert "readonly=on,file=/m,,x" in line
+    assert "snapshot=on,file=/s" in line
+    assert "-incoming" not in words
+    assert "-incoming" in argv.arguments(options, argv.Descriptors(5, 6, 7, 8), restore=True)
+
+
+@pytest.mark.parametrize("cpus", [1, 2, 8])
+def test_emulation_is_never_threaded(cpus: int) -> None:
+    options = argv.Options(Path("k"), Path("i"), "tcg", cpus=cpus)
+    assert "thread=single" in argv.machine(options)[argv.machine(options).index("-accel") + 1]
+
+
+def test_console_tail(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    log.write_bytes(b"".join(b"line %d\x1b[0m\r\n" % n for n in range(100)))
+    assert console.tail(log, 3) == "line 97\nline 98\nline 99"
+    assert console.tail(tmp_path / "none") == ""
+    with log.open("ab") as file:
+        file.write(b"Kernel panic - not syncing: x\n" + b"call\n" * 50 + b"the end\n")
+    shown = console.tail(log, 20).splitlines()
+    assert shown[0].startswith("Kernel panic")
+    assert shown[-1] == "the end"
+    assert len(shown) == 20
+    assert console.panicked(log)
+    log.write_bytes(b"\xff" * (1 << 20))
+    assert len(console.tail(log)) <= 40 << 10
+
+
+def test_versions() -> None:
+    assert parse_version("7.2.22 (Debian 1:7.2+dfsg)") == (7, 2)
+    assert parse_version("10.0.13") == (10, 0)
+    assert parse_version("none") == (0, 0)
+
+
+def test_a_named_qemu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    packages = Packages(Cache(tmp_path / "cache"), Mirror(None))
+    script = tmp_path / "qemu"
+    script.write_text(f'#!/bin/sh\nexec {sys.executable} {FAKE} "$@"\n')
+    script.chmod(0o755)
+    monkeypatch.setenv("HOSTABI_QEMU", str(script))
+    assert find(packages).version == "7.2.0 (fake)"
+    script.write_text("#!/bin/sh\nexit 1\n")
+    os.utime(script, (1, 1))
+    assert installed(script) is None
+    with pytest.raises(InputError, match="HOSTABI_QEMU"):
+        find(packages)
+
+
+def test_choice_of_accelerator(plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cache = Cache(tmp_path / "cache")
+    tries: list[str] = []
+
+    def fails() -> None:
+        tries.append("failed")
+        raise GuestHangError("nothing on the console")
+
+    said = Said()
+
+    def choose(choice: str, boots: object = fails, *, lasting: bool = True) -> str:
+        return accelerator.choose(
+            choice,
+            plan.emulator,
+            cache,
+            boots,
+            lasting=lasting,
+            progress=Progressing(said),  # type: ignore[arg-type]
+        )
+
+    with pytest.raises(InputError):
+        choose("hvf")
+    assert choose("tcg") == "tcg"
+    monkeypatch.setattr(accelerator, "openable", lambda: "no such file")
+    assert choose("auto") == "tcg"
+    with pytest.raises(MachineError, match="no such file"):
+        choose("kvm")
+    monkeypatch.setattr(accelerator, "openable", lambda: "")
+    assert choose("kvm") == "kvm"
+    assert not tries
+    assert choose("auto", lasting=False) == "tcg"
+    assert choose("auto") == "tcg"
+    assert choose("auto") == "tcg"
+    assert tries == ["failed", "failed"], "a lasting verdict is remembered"
+    assert "nothing on the console" in said.lines[0]
+    assert accelerator.remembered(cache, plan.emulator) == accelerator.Verdict(
+        works=False, why="nothing on the console"
+    )
+
+
+class Progressing:
+    """A full progress around one that remembers."""
+
+    def __init__(self, said: Said) -> None:
+        self.say = said.say
+
+    def task(self, label: str, total: int | None = None, unit: str = "") -> object:
+        from contextlib import nullcontext
+
+        return nullcontext()
+
+
+def test_nothing_survives_the_death_of_the_parent(tmp_path: Path) -> None:
+    code = (
+        "import sys\nfrom hostabi.machine.process import Process\n"
+        "p = Process(['sleep', '1000'])\nprint(p.pid, flush=True)\nsys.stdin.read()\n"
+    )
+    parent = subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    assert parent.stdout is not None
+    pid = int(parent.stdout.readline())
+    watched = os.pidfd_open(pid)
+    parent.kill()
+    parent.communicate()
+    import select
+
+    ready, _, _ = select.select([watched], [], [], 5)
+    os.close(watched)
+    assert ready, "the emulator outlived the one that started it"
+
+
+def test_a_process_started_by_a_thread_that_ends_lives_on() -> None:
+    import threading
+
+    made: list[Process] = []
+    thread = threading.Thread(target=lambda: made.append(Process(["sleep", "1000"])))
+    thread.start()
+    thread.join()
+    with made[0] as process:
+        assert process.wait(0.3) is None
+    assert process.describe_end() == "was killed by SIGKILL"
