@@ -86,10 +86,9 @@ class FakeAgent:
         return [self._ran(program) for program in programs]
 
     def _ran(self, program: Program) -> Ran:
-        number = program.calls[-1].number
-        value = -errno.EBADF if number in self.working else -errno.ENOSYS
-        values = tuple(value for _ in program.calls)
-        return self.ends.get(number) or Ran(End.EXITED, 0, values)
+        numbers = [call.number for call in program.calls]
+        values = tuple(-(errno.EBADF if n in self.working else errno.ENOSYS) for n in numbers)
+        return self.ends.get(numbers[-1]) or Ran(End.EXITED, 0, values)
 
 
 def source(agent: FakeAgent, static: object = None) -> Source:

@@ -24,7 +24,9 @@ LAST = 700
 """The highest number probed. The table ends below 480 today; x32 has 512 to 547."""
 
 _TRACE = "/sys/kernel/tracing/events/syscalls"
-_BATCH = 100
+_TOGETHER = 16
+"""Numbers without a name that one child asks for."""
+
 _MICROSECONDS = 100_000
 """How long a call that waits for a signal waits for it."""
 
@@ -86,17 +88,23 @@ SURFACE = Syscalls()
 def probe(agent: Agent) -> dict[int, bool]:
     """Whether each number up to :data:`LAST` is implemented.
 
-    Each is called once in a child of its own, with arguments that no call accepts
-    for anything it could do: descriptors, addresses and flags of -1. A call
-    that blocks, kills or ends its process is implemented.
+    Each is called with arguments that no call accepts for anything it could do:
+    descriptors, addresses and flags of -1. A call that blocks, kills or ends its
+    process is implemented. Numbers with a name get a child of their own, the
+    others share one, and are asked one by one only if any of them answers.
     """
-    answers: dict[int, bool] = {}
-    for start in range(0, LAST + 1, _BATCH):
-        numbers = range(start, min(start + _BATCH, LAST + 1))
-        ran = agent.run([_program(number) for number in numbers])
-        for number, result in zip(numbers, ran, strict=True):
-            answers[number] = _implemented(number, result)
-    return answers
+    named = set(table.tables().syscalls.values())
+    alone = [number for number in range(LAST + 1) if number in named]
+    rest = [number for number in range(LAST + 1) if number not in named]
+    groups = [rest[start : start + _TOGETHER] for start in range(0, len(rest), _TOGETHER)]
+    programs = [Program(tuple(Call(number, _NONSENSE) for number in group)) for group in groups]
+    answers = dict.fromkeys(rest, False)
+    for group, ran in zip(groups, agent.run(programs), strict=True):
+        if ran.values != (-errno.ENOSYS,) * len(group):
+            alone += group
+    for number, ran in zip(alone, agent.run([_program(n) for n in alone]), strict=True):
+        answers[number] = _implemented(number, ran)
+    return dict(sorted(answers.items()))
 
 
 def _program(number: int) -> Program:
