@@ -63,6 +63,8 @@ def take(
                 agent = stack.enter_context(guests.agent(build))
             elif not static:
                 machine = stack.enter_context(guests.machine(build, variant))
+                # surfaces load modules and try every syscall: nobody else's guest afterwards
+                guests.spoil(machine)
                 agent = machine.agent
             source = Source(agent, Static(build, guests.packages.cache), variant)
             measured = registry.measure(source, chosen, guests.progress)
