@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from hostabi.errors import InputError
+from hostabi.errors import InputError, StorageError
 from hostabi.packages import trust
 from hostabi.packages.cache import Cache
 from hostabi.packages.release import read_keys
@@ -161,3 +161,13 @@ def test_cache_prune_frees_what_is_unused(tmp_path: Path) -> None:
         assert cache.size() == 1000
     assert cache.prune() == 1000
     assert cache.sizes()["trees"] == 0
+
+
+def test_cache_lock_is_held_alone(tmp_path: Path) -> None:
+    cache = Cache(tmp_path / "cache")
+    with (
+        cache.lock("trees-a"),
+        pytest.raises(StorageError, match="another process"),
+        Cache(tmp_path / "cache").lock("trees-a", wait=0),
+    ):
+        pass
