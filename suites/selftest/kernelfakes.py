@@ -95,6 +95,8 @@ def sample_btf() -> bytes:
     )  # fmt: skip
     regs = w.add(13, "", integer, w.name("regs"), 0, parts=1)
     w.add(12, "__do_sys_openat2", prototype)
+    none = w.add(13, "", integer)
+    w.add(12, "__do_sys_fork", none)
     w.add(12, "__x64_sys_openat2", regs)
     w.add(12, "__x64_sys_newuname", regs)
     w.add(12, "__x64_sys_ni_syscall", regs)

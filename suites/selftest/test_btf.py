@@ -43,7 +43,9 @@ def test_bit_fields_and_enums():
 
 def test_syscalls_with_and_without_types():
     found = Btf.parse(SAMPLE).syscalls()
-    assert list(found) == ["newuname", "openat2"]
+    assert list(found) == ["fork", "newuname", "openat2"]
+    assert (found["fork"].entry, found["fork"].parameters) == ("__do_sys_fork", ())
+    assert found["openat2"].entry == "__x64_sys_openat2"
     assert found["newuname"].parameters is None
     assert found["openat2"].parameters == (
         ("dfd", "int"),
@@ -59,6 +61,7 @@ def test_every_type_spells_and_names_are_found():
     assert "struct later" in spelt
     assert "const char * restrict" in spelt
     assert set(btf.functions()) == {
+        "__do_sys_fork",
         "__do_sys_openat2",
         "__x64_sys_openat2",
         "__x64_sys_newuname",

@@ -274,7 +274,7 @@ def test_listing_tells_cached_locked_and_newer(archive):
 
 def test_static_reads_an_image(archive):
     static = Static(resolve("6.1", archive), archive.cache)
-    assert static.syscall_names == {"openat2", "newuname"}
+    assert static.syscall_names == {"openat2", "newuname", "fork"}
     assert static.config == {"CONFIG_NET": "y"}
     assert static.modules["demo"].depends == ("fat", "nls_base")
     assert static.btf.struct("open_how") is not None

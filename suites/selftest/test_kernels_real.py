@@ -18,7 +18,8 @@ from hostabi.packages.context import Packages
 pytestmark = pytest.mark.kernels
 
 LIMIT = 1.5
-"""Seconds for BTF, syscall names and configuration of one build, with nothing kept."""
+"""Seconds of processor time for BTF, syscall names and configuration of one build, with
+nothing kept. Time on the wall would measure what else the machine does."""
 
 
 @pytest.fixture(scope="module")
@@ -32,10 +33,10 @@ def test_line_is_read_without_booting(spec, packages, tmp_path):
     assert build.line == line_of(build.release) == spec
     assert image.release_of(build.image) == build.release
     static = Static(build, Cache(tmp_path))
-    began = time.perf_counter()
+    began = time.process_time()
     names, config = static.syscall_names, static.config
-    assert time.perf_counter() - began < LIMIT
-    assert {"openat", "openat2", "newuname", "clone3"} <= names
+    assert time.process_time() - began < LIMIT
+    assert {"openat", "openat2", "newuname", "clone3", "getpid", "fork"} <= names
     assert 400 < len(names) < 600
     assert config["CONFIG_DEBUG_INFO_BTF"] == "y"
     assert len(static.btf.functions()) > 20_000

@@ -175,20 +175,24 @@ class Btf:
         """Syscall entry points by the kernel's name for them, sorted.
 
         A native x86-64 entry is ``__x64_sys_NAME`` and takes ``pt_regs``
-        (arch/x86/include/asm/syscall_wrapper.h); ``ni_syscall`` is the one for
-        numbers that are not implemented and is left out.
+        (arch/x86/include/asm/syscall_wrapper.h). That of a call without arguments is an
+        alias of ``__do_sys_NAME``, so only the latter is named. ``ni_syscall``
+        is the one for numbers that are not implemented and is left out.
         """
-        prefix = "__x64_sys_"
+        functions = self._named(Kind.FUNCTION)
         found = {}
-        for entry in self._named(Kind.FUNCTION):
-            name = entry.removeprefix(prefix)
-            if name in (entry, "ni_syscall"):
-                continue
-            typed = self.prototype(f"__do_sys_{name}")
-            parameters = None
-            if typed is not None:
-                parameters = tuple((part.name, self.spell(part.type)) for part in typed.parameters)
-            found[name] = Syscall(name, entry, parameters)
+        for prefix in ("__do_sys_", "__x64_sys_"):
+            for entry in functions:
+                name = entry.removeprefix(prefix)
+                if name in (entry, "ni_syscall"):
+                    continue
+                typed = self.prototype(f"__do_sys_{name}")
+                parameters = None
+                if typed is not None:
+                    parameters = tuple(
+                        (part.name, self.spell(part.type)) for part in typed.parameters
+                    )
+                found[name] = Syscall(name, entry, parameters)
         return dict(sorted(found.items()))
 
     def strip(self, number: int) -> Type:
