@@ -71,6 +71,13 @@ def test_hardware_values_are_compared_on_equal_hardware_only() -> None:
     assert incomparable(capture(old), capture(new)) == []
 
 
+def test_what_is_there_for_each_cpu_is_compared_on_equal_hardware_only() -> None:
+    one = [Fact("cpu0", "file", Kind.HARDWARE)]
+    assert delta_keys([], one) == ["cpu0"]
+    assert delta_keys([], one, Variant(cpus=2)) == []
+    assert delta_keys(one, [], Variant(cpus=2)) == []
+
+
 @pytest.mark.parametrize(
     ("old", "new", "differs"),
     [

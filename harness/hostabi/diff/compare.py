@@ -24,11 +24,7 @@ def compare(old: Capture, new: Capture) -> list[Delta]:
     with the value None was not determined and differs from nothing.
     """
     hardware = equal_hardware(old, new)
-    return [
-        delta
-        for delta in _pairs(old, new)
-        if delta.old is None or delta.new is None or _differs(delta.old, delta.new, hardware)
-    ]
+    return [delta for delta in _pairs(old, new) if _tells(delta, hardware)]
 
 
 def incomparable(old: Capture, new: Capture) -> list[Delta]:
@@ -98,6 +94,13 @@ def _told_by_subject(key: str, before: dict[str, Fact], after: dict[str, Fact]) 
 
 def _looser(old: Fact, new: Fact) -> Kind:
     return max(old.kind, new.kind, key=_LOOSENESS.index)
+
+
+def _tells(delta: Delta, hardware: bool) -> bool:
+    side = delta.new if delta.old is None else delta.old
+    if delta.old is not None and delta.new is not None:
+        return _differs(delta.old, delta.new, hardware)
+    return hardware or side is None or side.kind is not Kind.HARDWARE
 
 
 def _close(old: Value, new: Value) -> bool:

@@ -34,6 +34,7 @@ _INTEGER = re.compile(r"-?\d+")
 _BITMAP = re.compile(r"[0-9a-f]{1,8}(,[0-9a-f]{8})+")
 _RANGES = re.compile(r"\d+(-\d+)?(,\d+(-\d+)?)+|\d+-\d+")
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_OF_A_CPU = re.compile(r"\bcpu\d+\b")
 _WORD = re.compile(r"[a-z][a-z0-9_-]*")
 _DENIED = (errno.EACCES, errno.EPERM)
 
@@ -157,6 +158,8 @@ def _kind_of(
     origin = origins().get(name)
     if origin is not None:
         return origin.kind, f"{origin.reason} ({origin.source})"
+    if _OF_A_CPU.search(name):
+        return Kind.HARDWARE, "there is one for each CPU"
     if second is None or _text(second) != text:
         return Kind.VOLATILE, "two looks at one boot differ"
     if _UUID.fullmatch(text.strip()):
@@ -174,17 +177,20 @@ def _within(text: str, known: str) -> bool:
 def _host_facts(
     name: str, entry: Entry, kind: tuple[Kind | None, str], *, unprivileged: bool
 ) -> list[Fact]:
+    presence = Kind.HARDWARE if _OF_A_CPU.search(name) else Kind.VALUE
     facts = [
-        Fact(name, "file"),
+        Fact(name, "file", presence),
         Fact(f"{name}#{keys.MODE}", f"{entry.mode & 0o7777:04o}"),
     ]
     if entry.content is None:
         if entry.error in _DENIED and (unprivileged or not entry.mode & 0o444):
             return facts  # we may not look, or nobody may: neither says what it is
         return [*facts, Fact(f"{name}#{keys.TYPE}", errno.errorcode.get(entry.error, "unreadable"))]
+    # one CPU is an integer, two are a range: such a type follows the hardware as well
+    shape = Kind.HARDWARE if kind[0] is Kind.HARDWARE else Kind.VALUE
     return [
         *facts,
-        Fact(f"{name}#{keys.TYPE}", type_of(_text(entry))),
+        Fact(f"{name}#{keys.TYPE}", type_of(_text(entry)), shape),
         _value_fact(f"{name}#value", entry, kind),
     ]
 
