@@ -70,7 +70,7 @@ class Suite:
         self.journal = journal
         self.calls: list[list[str]] = []
 
-    def __call__(self, _folders: Sequence[str], arguments: Sequence[str]) -> int:
+    def __call__(self, _label: str, _folders: Sequence[str], arguments: Sequence[str]) -> int:
         self.calls.append(list(arguments))
         names = [arguments[at + 1] for at, word in enumerate(arguments) if word == "--kernel"]
         self.journal.append(
@@ -150,8 +150,8 @@ import threading
 journals.source_digest = lambda: "the same"
 
 class Blocking(test_plan.Suite):
-    def __call__(self, folders, arguments):
-        super().__call__(folders, arguments)
+    def __call__(self, label, folders, arguments):
+        super().__call__(label, folders, arguments)
         print("one suite is done", flush=True)
         threading.Event().wait()
 

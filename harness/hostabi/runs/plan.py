@@ -8,9 +8,10 @@ a run that was killed goes on where it stopped.
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -55,8 +56,11 @@ class Report:
     """What could not be found out, by kernel and step."""
 
 
-Suite = Callable[[Sequence[str], Sequence[str]], int]
-"""Runs pytest with (suite names, arguments) and returns its exit code."""
+Suite = Callable[[str, Sequence[str], Sequence[str]], int]
+"""Runs pytest with (what to call it, folders, arguments) and returns its exit code."""
+
+_DOTS = re.compile(r"[.sxXFE]+\s*\[\s*(\d+)%\]")
+"""A line of pytest's progress."""
 
 
 class Run:
@@ -151,14 +155,14 @@ class Run:
 
     def _run_suites(self, build: Build) -> None:
         arguments = ["--kernel", self._spec(build), "--lockstep", "without", "--jobs", "1"]
-        self._judge(build.name, self._suite(self._folders(), arguments))
+        self._judge(build.name, self._suite(build.name, self._folders(), arguments))
 
     def _run_lockstep(self, builds: Sequence[Build]) -> None:
         self.guests.close_idle()  # their memory is needed by the machines in lockstep
         arguments = ["--lockstep", "only"]
         for build in builds:
             arguments += ["--kernel", self._spec(build)]
-        self._judge("lockstep", self._suite(self._folders(), arguments))
+        self._judge("lockstep", self._suite("lockstep", self._folders(), arguments))
 
     def _spec(self, build: Build) -> str:
         """How the build is named to pytest: exactly, for the mirror may move on meanwhile."""
@@ -176,9 +180,10 @@ class Run:
         base = resources.suites()
         return [str(base / name) for name in self.options.suites if (base / name).is_dir()]
 
-    def _pytest(self, folders: Sequence[str], arguments: Sequence[str]) -> int:
+    def _pytest(self, label: str, folders: Sequence[str], arguments: Sequence[str]) -> int:
         """Run pytest as a child that writes into our journal and dies with us."""
         argv = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--no-header"]
+        argv += ["--tb", "no", "-rN"]  # the journal keeps what failed and why
         argv += ["--rootdir", str(resources.suites()), "--journal", str(self.journal.path)]
         if self.guests.flavour:
             argv += ["--flavour", self.guests.flavour]
@@ -202,12 +207,22 @@ class Run:
         self._children.add(child)
         try:
             assert child.stdout is not None
-            for line in child.stdout:
-                if line.strip():
-                    self.progress.say(line.rstrip())
+            with self.progress.task(f"{label}: suites", total=100) as task:
+                self._follow(label, child.stdout, task)
             return child.wait()
         finally:
             self._children.discard(child)
+
+    def _follow(self, label: str, output: Iterable[str], task: Task) -> None:
+        """Turn pytest's lines of dots into progress, and say the others."""
+        done = 0
+        for line in output:
+            dots = _DOTS.fullmatch(line.strip())
+            if dots:
+                task.advance(int(dots[1]) - done)
+                done = int(dots[1])
+            elif line.strip():
+                self.progress.say(f"{label}: {line.strip()}")
 
     def _stop(self) -> None:
         """End the suites' processes and our guests; what was recorded stays recorded."""
