@@ -39,19 +39,27 @@ class Machine:
 
     ``console`` is the log of the guest's console, readable while the machine
     lives. ``emulator`` is QEMU's version, ``accelerator`` "kvm" or "tcg",
-    ``restored`` tells a warm start, ``started_in`` the seconds from QEMU's start to hello.
+    ``state`` is the saved state it was restored from, None after a boot;
+    ``started_in`` the seconds from QEMU's start to hello.
     """
 
-    def __init__(self, plan: Plan, run: Run, agent: Agent, *, restored: bool, began: float) -> None:
+    def __init__(
+        self, plan: Plan, run: Run, agent: Agent, *, began: float, state: Path | None = None
+    ) -> None:
         self.build = plan.build
         self.variant = plan.variant
         self.accelerator = plan.options.accelerator
         self.emulator = plan.emulator.version
         self.agent = agent
-        self.restored = restored
+        self.state = state
         self.started_in = time.monotonic() - began
         self._run = run
         run.phase = "serving"
+
+    @property
+    def restored(self) -> bool:
+        """Whether this was a warm start."""
+        return self.state is not None
 
     @property
     def console(self) -> Path:
@@ -181,7 +189,7 @@ def boot(plan: Plan, deadline: float = _BOOT) -> Machine:
     try:
         run.phase = "boot"
         agent = _agent(plan, run, deadline)
-        return Machine(plan, run, agent, restored=False, began=began)
+        return Machine(plan, run, agent, began=began)
     except BaseException:
         run.close()
         raise
@@ -269,7 +277,7 @@ def restore(plan: Plan, saved: states.Saved) -> Machine:
         run.monitor.execute("cont")
         agent = _agent(plan, run, _BOOT)
         agent.set_clock_and_entropy(time.time(), os.urandom(64))
-        return Machine(plan, run, agent, restored=True, began=began)
+        return Machine(plan, run, agent, began=began, state=saved.path)
     except BaseException:
         run.close()
         raise

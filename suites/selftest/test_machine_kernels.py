@@ -1,0 +1,192 @@
+"""Machines on real kernels, emulated: boot, restore, and each way to die."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from hostabi.errors import (
+    AgentLostError,
+    EmulatorExitError,
+    GuestHangError,
+    GuestPanicError,
+    InputError,
+)
+from hostabi.guest.image import guest_image
+from hostabi.kernels.build import Build
+from hostabi.kernels.resolve import resolve
+from hostabi.machine.machine import Machine, start
+from hostabi.model import Cgroup, Variant
+from hostabi.packages.context import Packages
+
+pytestmark = pytest.mark.kernels
+
+SPEC = os.environ.get("HOSTABI_SELFTEST_KERNEL", "6.12")
+
+
+class Said:
+    """A progress that remembers what was said."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def say(self, text: str) -> None:
+        self.lines.append(text)
+
+    def task(self, label: str, total: int | None = None, unit: str = "") -> object:
+        from contextlib import nullcontext
+
+        return nullcontext()
+
+
+@pytest.fixture(scope="module")
+def packages() -> Packages:
+    return Packages.open()
+
+
+@pytest.fixture(scope="module")
+def build(packages: Packages) -> Build:
+    return resolve(SPEC, packages)
+
+
+@pytest.fixture
+def machine(build: Build, packages: Packages) -> Iterator[Machine]:
+    with start(build, packages, accel="tcg") as started:
+        yield started
+
+
+def shell(machine: Machine, text: str, timeout: float = 30) -> bytes:
+    return machine.agent.command(["/bin/sh", "-c", text], timeout=timeout).stdout
+
+
+def test_cold(build: Build, packages: Packages) -> None:
+    with start(build, packages, accel="tcg", warm=False) as machine:
+        assert not machine.restored
+        assert machine.agent.hello.release == build.release
+        assert machine.agent.hello.pid1
+        assert machine.accelerator == "tcg"
+
+
+def test_warm(machine: Machine, build: Build) -> None:
+    assert machine.restored
+    assert machine.agent.hello.release == build.release
+    assert shell(machine, "modprobe overlay; grep -c overlay /proc/filesystems") == b"1\n"
+    now = int(shell(machine, "busybox date +%s"))
+    assert abs(now - int(subprocess.check_output(["date", "+%s"]))) < 3
+
+
+def test_two_restored_guests_differ(build: Build, packages: Packages) -> None:
+    seen = set()
+    for _ in range(2):
+        with start(build, packages, accel="tcg") as machine:
+            seen.add(shell(machine, "cat /proc/sys/kernel/random/uuid"))
+    assert len(seen) == 2
+
+
+def test_a_flipped_byte_is_found_and_the_guest_boots(build: Build, packages: Packages) -> None:
+    variant = Variant(memory=320)  # a state of our own to break
+    with start(build, packages, variant=variant, accel="tcg") as machine:
+        state = machine.state
+    assert state is not None
+    with state.open("r+b") as file:
+        file.seek(state.stat().st_size // 2)
+        byte = file.read(1)
+        file.seek(-1, os.SEEK_CUR)
+        file.write(bytes([byte[0] ^ 1]))
+    said = Said()
+    with start(build, packages, variant=variant, accel="tcg", progress=said) as machine:  # type: ignore[arg-type]
+        assert not machine.restored
+        assert machine.agent.ping() < 5
+    assert any("damaged" in line for line in said.lines)
+    packages.cache.forget("states", state.parent.name)
+
+
+def test_panic(machine: Machine) -> None:
+    with pytest.raises(GuestPanicError) as caught:
+        shell(machine, "echo c > /proc/sysrq-trigger")
+    assert "Kernel panic - not syncing: sysrq triggered crash" in caught.value.console
+
+
+def test_hang(machine: Machine) -> None:
+    machine.run.monitor.execute("stop")
+    machine.agent.timeout_scale = 0.1
+    with pytest.raises(GuestHangError, match="paused"):
+        machine.agent.ping()
+
+
+def test_killed(machine: Machine) -> None:
+    os.kill(machine.run.process.pid, signal.SIGKILL)
+    with pytest.raises(EmulatorExitError, match="SIGKILL"):
+        machine.agent.ping()
+
+
+def test_the_agents_channel_goes_away(machine: Machine) -> None:
+    """The port's driver is taken from it, as happens when the agent dies without a panic."""
+    unbind = (
+        "cd /sys/bus/virtio/drivers/virtio_console;"
+        "for d in virtio*; do echo $d > unbind; done; busybox sleep 60"
+    )
+    with pytest.raises((AgentLostError, GuestPanicError)):
+        shell(machine, unbind)
+
+
+def test_the_death_of_the_parent(build: Build, packages: Packages) -> None:
+    code = (
+        "import sys\n"
+        "from hostabi.kernels.resolve import resolve\n"
+        "from hostabi.machine.machine import start\n"
+        "from hostabi.packages.context import Packages\n"
+        "packages = Packages.open()\n"
+        f"with start(resolve({SPEC!r}, packages), packages, accel='tcg') as machine:\n"
+        "    print(machine.run.process.pid, flush=True)\n"
+        "    sys.stdin.read()\n"
+    )
+    parent = subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    assert parent.stdout is not None
+    watched = os.pidfd_open(int(parent.stdout.readline()))
+    parent.kill()
+    parent.communicate()
+    ready, _, _ = select.select([watched], [], [], 5)
+    os.close(watched)
+    assert ready, "QEMU outlived the one that started it"
+
+
+def test_an_initramfs_larger_than_the_memory(
+    build: Build, packages: Packages, tmp_path: Path
+) -> None:
+    large = tmp_path / "large"
+    large.write_bytes(bytes(64 << 20))
+    with pytest.raises(InputError, match="too small"):
+        guest_image(build, packages, Variant(memory=256), extra={"large": large})
+    with pytest.raises(InputError, match="too small"):
+        start(build, packages, variant=Variant(memory=64), accel="tcg")
+
+
+def test_cgroup_v1_and_two_cpus(build: Build, packages: Packages) -> None:
+    variant = Variant(cgroup=Cgroup.V1, cpus=2)
+    with start(build, packages, variant=variant, accel="tcg", warm=False) as machine:
+        assert machine.agent.hello.cpus == 2
+        assert "cgroup1" in machine.agent.hello.features
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("cpus", [1, 2])
+def test_text_patching_under_load(build: Build, packages: Packages, cpus: int) -> None:
+    """What QEMU's multi-threaded emulation does not survive, see machine.argv."""
+    load = "for i in 1 2; do (while :; do :; done) & done;"
+    toggle = (
+        "i=0; while [ $i -lt 300 ]; do echo 1 > /proc/sys/kernel/sched_schedstats;"
+        " echo 0 > /proc/sys/kernel/sched_schedstats; i=$((i+1)); done; echo $i;"
+        " kill %1 %2; busybox dmesg | grep -cE 'Oops|BUG|lockup'"
+    )
+    with start(build, packages, variant=Variant(cpus=cpus), accel="tcg") as machine:
+        assert shell(machine, load + toggle, timeout=60).split() == [b"300", b"0"]
