@@ -1,0 +1,237 @@
+"""The command line: help, exit codes, and errors a person can act on."""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import os
+import pty
+import socket
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from hostabi import cli
+from hostabi.commands import context, shell, test
+from hostabi.commands.context import Context
+from hostabi.diff import captures
+from hostabi.errors import HostabiError, InputError, MachineError, StorageError
+from hostabi.model import Capture, Fact, Kind, Provenance, Variant
+from hostabi.results.terminal import BarProgress, LineProgress
+from hostabi.runs.guests import split_specs
+
+
+@pytest.fixture(autouse=True)
+def own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOSTABI_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("HOSTABI_RESULTS", str(tmp_path / "results"))
+
+
+def capture(path: Path, build: str, *facts: Fact) -> Path:
+    surfaces = {"sysctls": list(facts)}
+    return captures.save(Capture(build, build, build, Variant(), Provenance("t"), surfaces), path)
+
+
+@pytest.mark.parametrize("command", ["", *(c.__name__.rpartition(".")[2] for c in cli.COMMANDS)])
+def test_help_teaches_by_example(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    words = [command.rstrip("_")] if command else []
+    with pytest.raises(SystemExit) as ended:
+        cli.main([*words, "--help"])
+    assert ended.value.code == 0
+    out = capsys.readouterr().out
+    assert "examples:" in out
+    assert f"hostabi {command.rstrip('_')}".strip() in out.partition("examples:")[2]
+
+
+def test_help_imports_nothing_slow() -> None:
+    program = (
+        "import sys; from hostabi import cli; cli.parser();"
+        "print([m for m in ('httpx', 'pysequoia', 'cffi', 'qemu.qmp') if m in sys.modules])"
+    )
+    out = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert out.stdout == "[]\n"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        [],
+        ["nonsense"],
+        ["run", "--jobs", "0"],
+        ["run", "--jobs", "many"],
+        ["run", "--accel", "magic"],
+        ["diff"],
+    ],
+)
+def test_bad_usage_is_two(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        cli.main(words)
+    assert ended.value.code == 2
+    assert "usage:" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (InputError("no line 9.9", advice="known: 6.1"), 2),
+        (StorageError("disk full", advice="free some"), 2),
+        (MachineError("it hangs", advice="wait", console="last words"), 3),
+        (HostabiError("no mirror answers"), 3),
+        (KeyboardInterrupt(), 130),
+        (OSError(28, "No space left on device", "/x"), 2),
+    ],
+)
+def test_errors_end_with_their_code_and_no_traceback(
+    error: BaseException,
+    code: int,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail(_options: argparse.Namespace, _context: Context) -> int:
+        raise error
+
+    monkeypatch.setattr("hostabi.commands.cache.size", fail)
+    assert cli.main(["cache", "size"]) == code
+    out = capsys.readouterr().err
+    assert out.startswith("hostabi: ")
+    assert "Traceback" not in out
+    if isinstance(error, HostabiError) and error.advice:
+        assert f"try: {error.advice}" in out
+    if isinstance(error, MachineError):
+        assert "| last words" in out
+
+
+def test_common_options_work_before_and_after_the_command() -> None:
+    for words in (["--jobs", "3", "cache", "size"], ["cache", "size", "--jobs", "3"]):
+        options = cli.parser().parse_args(words)
+        assert Context.of(options, LineProgress()).jobs == 3
+
+
+def test_the_cache_option_reaches_children(tmp_path: Path) -> None:
+    options = cli.parser().parse_args(["--cache", str(tmp_path / "c"), "cache", "size"])
+    Context.of(options, LineProgress())
+    assert os.environ["HOSTABI_CACHE"] == str(tmp_path / "c")
+
+
+def test_kernels_are_split_at_commas_but_paths_are_not() -> None:
+    assert split_specs(["6.1,5.10", "6.1", "./a.deb,./b.deb"]) == ("6.1", "5.10", "./a.deb,./b.deb")
+
+
+def test_diff_of_two_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    old = capture(tmp_path / "old.json", "6.1", Fact("a#mode", 0o644), Fact("b", 1))
+    new = capture(tmp_path / "new.json.zst", "6.12", Fact("b", 1), Fact("c", 2))
+    assert cli.main(["diff", str(old), str(new)]) == 1
+    assert "6.1 -> 6.12" in capsys.readouterr().out
+    assert cli.main(["diff", str(old), str(old)]) == 0
+    capsys.readouterr()
+    assert cli.main(["diff", "--json", str(old), str(new)]) == 1
+    assert len(json.loads(capsys.readouterr().out)[0]["findings"]) == 2
+
+
+def test_diff_of_one_side_or_of_a_broken_file(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    old = capture(tmp_path / "old.json", "6.1", Fact("a", 1, Kind.DEFAULT))
+    assert cli.main(["diff", str(old)]) == 2
+    (tmp_path / "bad.json").write_text("{")
+    assert cli.main(["diff", str(old), str(tmp_path / "bad.json")]) == 2
+    assert "bad.json" in capsys.readouterr().err
+
+
+def test_report_without_a_journal(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["report"]) == 2
+    assert "hostabi run" in capsys.readouterr().err
+
+
+def test_a_run_into_a_folder_that_cannot_be_written(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").touch()
+    assert cli.main(["run", "6.1", "--results", str(tmp_path / "file")]) == 2
+    assert "cannot write journal" in capsys.readouterr().err
+
+
+def test_exec_without_a_command(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["exec", "6.1"]) == 2
+    assert "no command" in capsys.readouterr().err
+
+
+def test_exec_on_the_running_kernel(
+    capfdbinary: pytest.CaptureFixture[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"typed\n")))
+    assert cli.main(["exec", "running", "--", "/bin/sh", "-c", "cat; exit 7"]) == 7
+    assert capfdbinary.readouterr().out == b"typed\n"
+
+
+def test_shell_needs_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["shell", "6.1"]) == 2
+    assert "hostabi exec" in capsys.readouterr().err
+
+
+def test_the_relay_copies_both_ways_until_the_escape() -> None:
+    ours, guest = socket.socketpair()
+    user, keys = pty.openpty()
+    done = threading.Thread(target=shell.relay, args=(ours, keys, keys))
+    with ours, guest, shell.raw_terminal(keys):
+        done.start()
+        guest.sendall(b"hello from the guest")
+        assert os.read(user, 100) == b"hello from the guest"
+        os.write(user, b"ls\r\x03" + shell.LEAVE + b"not this")
+        assert guest.recv(100) == b"ls\r\x03"
+        done.join(10)
+        assert not done.is_alive()
+    os.close(user)
+    os.close(keys)
+
+
+def test_the_default_tests_are_lint_selftest_and_two_kernels() -> None:
+    plan = test.plan_of([], [], ["--accel", "tcg"])
+    assert [name for name, _ in plan] == ["lint", "selftest", "suites-oldest", "suites-newest"]
+    assert plan[-1][1] == ["--short", "--accel", "tcg"]
+    assert test.plan_of(["suites-6.1"], ["-k", "x"], []) == [("suites-6.1", ["-k", "x"])]
+
+
+def test_the_summary_counts_what_failed() -> None:
+    steps = [test.Step("lint", 0, 1.0), test.Step("selftest", 1, 2.0)]
+    assert "selftest: FAILED (1)" in test.summary(steps)
+    assert "1 failed, 1 passed" in test.summary(steps)
+    assert "1 passed" in test.summary(steps[:1])
+
+
+def test_progress_in_a_log_is_plain_lines() -> None:
+    stream = io.StringIO()
+    progress = LineProgress(stream)
+    with progress.task("quick", total=3) as task:
+        task.advance()
+        task.note("x")
+    progress.say("[a] line")
+    assert stream.getvalue() == "[a] line\n"
+
+
+def test_progress_on_a_terminal_keeps_what_is_said() -> None:
+    stream = io.StringIO()
+    from rich.console import Console
+
+    with BarProgress(Console(file=stream, force_terminal=True, width=80)) as progress:
+        with progress.task("fetch", total=1000, unit="B") as task:
+            task.advance(500)
+            task.note("half")
+        progress.say("[bracketed] line")
+    assert "[bracketed] line" in stream.getvalue()
+
+
+def test_defaults_for_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        "hostabi.kernels.catalogue.default_lines", lambda _packages: ("5.10", "6.1")
+    )
+    packages = object()
+    assert context.kernels_wanted([], packages) == ("5.10", "6.1")  # type: ignore[arg-type]
+    assert context.kernels_wanted(["all", "6.2"], packages)[-1] == "6.2"  # type: ignore[arg-type]
+    assert context.kernels_wanted(["6.2"], packages) == ("6.2",)  # type: ignore[arg-type]
