@@ -317,6 +317,18 @@ def test_the_agent_checks_what_it_is_sent(agent: Agent, field: str, value: int) 
     assert caught.value.errno == errno.EBADMSG
 
 
+def test_a_call_cannot_claim_stores_that_are_not_there(agent: Agent) -> None:
+    head = pack("wire_run", sandbox={"timeout": 1000}, programs=1) + pack(
+        "wire_program", calls=1, arena=4096
+    )
+    for field, value in (("stores", 5), ("arguments", 7)):
+        with pytest.raises(CallError) as caught:
+            agent._request(
+                constants.WIRE_RUN, head + pack("wire_call", number=GETPID, **{field: value})
+            )
+        assert caught.value.errno == errno.EBADMSG
+
+
 def test_arguments_outside_the_program_are_refused(agent: Agent) -> None:
     for bad in (Result(1), Word(65533), Word(0, 9), Word(1 << 40)):
         with pytest.raises(CallError):
