@@ -43,7 +43,9 @@ ssize_t read_bounded(int fd, uint8_t *into, size_t limit)
 	size_t got = 0;
 
 	while (got < limit) {
-		ssize_t n = read(fd, into + got, limit - got);
+		/* A sysctl refuses a buffer of 4 MiB and more: proc_sys_call_handler(). */
+		size_t most = limit - got < (1 << 20) ? limit - got : (1 << 20);
+		ssize_t n = read(fd, into + got, most);
 
 		if (n < 0)
 			return got ? (ssize_t)got : -errno;

@@ -152,6 +152,18 @@ def test_children_write_under_their_parents_lock(tmp_path: Path) -> None:
         assert len(journal.contents().cells()) == 400
 
 
+def test_children_go_by_their_parents_digest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Journal.open(tmp_path / "j") as journal:
+        journal.append(cell(journal.begin(), "a"))
+        monkeypatch.setenv(journals.ENVIRONMENT, str(journal.descriptor))
+        monkeypatch.setattr(journals, "source_digest", lambda: "edited meanwhile")
+        child = Journal.open(tmp_path / "j")
+        assert child.has(CellKey("6.1.1-1", "a"))
+        assert child.source == journal.source
+
+
 def test_a_descriptor_of_another_file_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -126,10 +126,18 @@ def recorded_capture(path: Path, contents: Contents, build: str) -> Path | None:
 class Journal:
     """An open journal: a context manager; safe for several threads."""
 
-    def __init__(self, path: Path, descriptor: int, contents: Contents, *, owned: bool) -> None:
+    def __init__(
+        self,
+        path: Path,
+        descriptor: int,
+        contents: Contents,
+        *,
+        owned: bool,
+        source: str | None = None,
+    ) -> None:
         self.path = path
         self.session = ""
-        self.source = source_digest()
+        self.source = source_digest() if source is None else source
         self.torn = len(contents.torn)
         self._descriptor = descriptor
         self._owned = owned
@@ -179,7 +187,9 @@ class Journal:
                 advice=f"unset {ENVIRONMENT}; it is set by hostabi for its own child processes",
             )
         contents = parse(_read_all(descriptor), str(path))
-        return cls(path, descriptor, Contents(contents.records), owned=False)
+        # The parent's digest: sources that were edited since do not split its run in two.
+        sources = [session.source for session in contents.of(Session)]
+        return cls(path, descriptor, contents, owned=False, source=sources[-1] if sources else "")
 
     @property
     def descriptor(self) -> int:
