@@ -24,7 +24,7 @@ def test_not_outside(look, outside, runtime: Runtime) -> None:
     """The guest's own name is another one before, and the same one after."""
     assert look(bundle.base("inside"), actions.REPORT, FILE).report.hostname == "inside"
     assert outside.hostname != "inside"
-    now = runtime.agent.read("/proc/sys/kernel/hostname").decode().strip()
+    now = runtime.agent.read("/proc/sys/kernel/hostname", 256).decode().strip()
     assert now == outside.hostname
 
 

@@ -217,10 +217,8 @@ def test_bind_mounts(runtime: Runtime) -> None:
     assert runtime.agent.read("/tmp/hostabi-bound") == b"FROM outside"
 
 
-@pytest.mark.parametrize(
-    ("option", "tags"), [("private", []), ("shared", ["shared"]), ("unbindable", ["unbindable"])]
-)
-def test_propagation(option: str, tags: list[str], look) -> None:
+@pytest.mark.parametrize("option", ["private", "shared", "unbindable"])
+def test_propagation(option: str, look) -> None:
     """Mount options "private", "shared" and "unbindable": mount_namespaces(7)."""
     mounts = (
         Mount(destination=f"/mnt/{each}", source="/tmp", options=("bind", each))
@@ -228,4 +226,4 @@ def test_propagation(option: str, tags: list[str], look) -> None:
     )
     report = look(bundle.mounted(bundle.base(), *mounts), actions.REPORT).report
     seen = [tag.partition(":")[0] for tag in report.mount(f"/mnt/{option}").propagation]
-    assert seen == tags
+    assert seen == ([] if option == "private" else [option])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import signal
 from collections.abc import Callable
 
@@ -31,6 +32,19 @@ LIMITS = {
     "RLIMIT_STACK": (2 * MIB, 4 * MIB),
 }
 
+
+def mapping(mebibytes: int, protection: int) -> actions.Action:
+    """Map private anonymous memory without touching it: mmap(2)."""
+    flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
+    return actions.attempt("mmap", 0, mebibytes * MIB, protection, flags, -1, 0)
+
+
+# Only what can be written counts as data, and only that can be refused for want
+# of memory: so the first is beyond RLIMIT_AS alone, the second beyond RLIMIT_DATA alone.
+BEYOND_AS = mapping(600, mmap.PROT_READ)
+BEYOND_DATA = mapping(300, mmap.PROT_READ | mmap.PROT_WRITE)
+WITHIN = mapping(300, mmap.PROT_READ)
+
 QUESTIONS = (
     actions.REPORT,
     actions.descriptors(100),
@@ -38,8 +52,9 @@ QUESTIONS = (
     actions.lock(1),
     actions.fork(20, uid=4321),
     actions.spin(2500),
-    actions.touch(600),
-    actions.touch(8),
+    BEYOND_AS,
+    BEYOND_DATA,
+    WITHIN,
 )
 
 
@@ -90,6 +105,7 @@ def test_cpu(limited: Asked) -> None:
 
 
 def test_address_space(limited: Asked) -> None:
-    """mmap(2) beyond RLIMIT_AS or RLIMIT_DATA is ENOMEM; below, it works."""
-    assert limited().deed(actions.touch(600)).error == "ENOMEM"
-    assert limited().deed(actions.touch(8)).error == ""
+    """RLIMIT_AS bounds all mappings and RLIMIT_DATA the writable ones, with ENOMEM."""
+    assert limited().deed(BEYOND_AS).error == "ENOMEM"
+    assert limited().deed(BEYOND_DATA).error == "ENOMEM"
+    assert limited().deed(WITHIN).error == ""

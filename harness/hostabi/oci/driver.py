@@ -132,6 +132,7 @@ class Container:
     id: str
     config: Config
     steps: list[Step] = field(default_factory=list)
+    deleted: bool = False
 
     @property
     def folder(self) -> str:
@@ -170,7 +171,9 @@ class Container:
     def delete(self, *, force: bool = False, check: bool = True) -> Step:
         """runtime.md, "Delete"; ``force`` kills first."""
         words = ("delete", *(("--force",) if force else ()), self.id)
-        return self.verb(*words, check=check)
+        step = self.verb(*words, check=check)
+        self.deleted = self.deleted or step.ok
+        return step
 
     def wait(self, pid: int) -> None:
         """Until the process ``pid`` of the guest has ended."""
@@ -297,7 +300,7 @@ class Runtime:
                 raise ContainerError(f"{step}\n{said}\nconfig.json:\n{config.encode().decode()}")
             yield made
         finally:
-            self._discard(identifier, gone=False)
+            self._discard(identifier, gone=made.deleted)
 
     def _discard(self, identifier: str, *, gone: bool) -> None:
         """Remove what is left of a container, whatever state it is in."""

@@ -1,0 +1,173 @@
+"""The probe, built and run here: its lines decode, and its deeds tell the truth."""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+import socket
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from hostabi import resources
+from hostabi.agent.build import binary
+from hostabi.oci import actions, seen
+from hostabi.packages.cache import Cache
+
+NASTY = b'a\xff\xc3\xbc"\\\n\x01\x7f\xe2\x82b'
+
+
+@pytest.fixture(scope="session")
+def probe() -> Path:
+    """The probe's binary."""
+    return binary("probe", Cache(resources.cache()))
+
+
+def ask(probe: Path, *asked: actions.Action, **options) -> seen.Answers:
+    """Run the probe here and decode what it says."""
+    words = actions.command(asked)[1:]
+    done = subprocess.run(
+        [str(probe), *words], capture_output=True, timeout=60, check=True, **options
+    )
+    return seen.decode(done.stdout)
+
+
+def test_report_of_this_process(probe: Path, tmp_path: Path) -> None:
+    """Every field that can be compared with what Python sees here."""
+    report = ask(probe, actions.REPORT, cwd=tmp_path, stdin=subprocess.DEVNULL).report
+    assert report.hostname == socket.gethostname()
+    assert report.uid == os.getresuid()
+    assert report.cwd == str(tmp_path)
+    assert report.namespaces["uts"] == str(Path("/proc/self/ns/uts").readlink())
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    assert report.rlimits["RLIMIT_NOFILE"] == (soft % (1 << 64), hard % (1 << 64))
+    lines = Path("/proc/self/mountinfo").read_text().splitlines()
+    assert [mount.id for mount in report.mounts] == [int(line.split()[0]) for line in lines]
+    held = next(
+        line.split()[1]
+        for line in Path("/proc/self/status").read_text().splitlines()
+        if line.startswith("CapBnd:")
+    )
+    assert report.capabilities.bounding == int(held, 16)
+    assert [each.number for each in report.descriptors] == [0, 1, 2]
+    assert not report.terminal
+    mask = os.umask(0o022)
+    os.umask(mask)
+    assert report.umask == mask
+    null = report.device("/dev/null")
+    assert (null.type, null.major, null.minor) == ("c", 1, 3)
+
+
+def test_any_bytes_survive(probe: Path) -> None:
+    """Environment and arguments that are no UTF-8 come back as they were."""
+    answers = ask(probe, actions.REPORT, env={b"KEY": NASTY})
+    assert answers.report.environment == (os.fsdecode(b"KEY=" + NASTY),)
+    words = [os.fsencode(probe), b"open", b"/" + NASTY, b"r"]
+    done = subprocess.run(words, capture_output=True, timeout=60, check=True)
+    [deed] = seen.decode(done.stdout).deeds
+    assert os.fsencode(deed.arguments[0]) == b"/" + NASTY
+    assert deed.error == "ENOENT"
+
+
+def test_files(probe: Path, tmp_path: Path) -> None:
+    """Reading, writing, listing and copying, with the errno where it cannot be done."""
+    file, absent, program = tmp_path / "file", tmp_path / "no/file", tmp_path / "probe"
+    asked = (
+        actions.write(str(file), "hello", create=True),
+        actions.read(str(file)),
+        actions.opened(str(absent)),
+        actions.copy(str(probe), str(program), 0o755),
+        actions.listed(str(tmp_path)),
+        actions.execute(str(program), "identity", uid=os.geteuid()),
+        actions.fill(str(file), 10_000),
+    )
+    answers = ask(probe, *asked)
+    assert answers.deed(asked[1]).data == "hello"
+    assert answers.deed(asked[2]).error == "ENOENT"
+    assert answers.deed(asked[4]).data == "file/probe"
+    assert [deed.value for deed in answers.deeds if deed.action == "identity"] == [os.geteuid()]
+    assert answers.deed(asked[6]).value >= 10_000
+
+
+def test_limits(probe: Path) -> None:
+    """What a limit does is what the probe tells: here under limits that we set ourselves."""
+
+    def limit() -> None:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (20, 20))
+        resource.setrlimit(resource.RLIMIT_CPU, (1, 2))
+
+    asked = (actions.descriptors(50), actions.descriptors(5), actions.spin(3000))
+    answers = ask(probe, *asked, preexec_fn=limit)
+    assert answers.deed(asked[0]).error == "EMFILE"
+    assert answers.deed(asked[0]).value == 20 - 3
+    assert (answers.deed(asked[1]).error, answers.deed(asked[1]).value) == ("", 5)
+    assert answers.deed(asked[2]).signal == signal.SIGXCPU
+
+
+def test_system_calls(probe: Path) -> None:
+    """A call in a child leaves nothing behind; one in the probe itself lasts."""
+    tried, done = actions.attempt("umask", 0o077), actions.call("umask", 0o055)
+    answers = ask(probe, tried, actions.REPORT, done, umask=0o022)
+    assert answers.deed(tried).value == 0o022
+    assert answers.report.umask == 0o022
+    assert answers.deed(done).value == 0o022
+    refused = actions.attempt("open", "/nowhere/at/all", 0)
+    assert ask(probe, refused).deed(refused).error == "ENOENT"
+
+
+def test_children(probe: Path) -> None:
+    """Children come to be and are gone afterwards."""
+    asked = (actions.fork(5), actions.touch(2))
+    answers = ask(probe, *asked)
+    assert (answers.deed(asked[0]).value, answers.deed(asked[0]).error) == (5, "")
+    assert answers.deed(asked[1]).value == 2
+
+
+def test_unknown_action(probe: Path) -> None:
+    """A misspelt action is an error and no silence."""
+    done = subprocess.run([probe, "reprot"], capture_output=True, timeout=60, check=False)
+    assert done.returncode == 2
+    assert b"reprot" in done.stderr
+
+
+def test_detached_output(probe: Path, tmp_path: Path) -> None:
+    """What is detached writes to the file, not to our pipe."""
+    file = tmp_path / "output"
+    done = subprocess.run(
+        [probe, "detach", file, probe, "identity"], capture_output=True, timeout=60, check=True
+    )
+    assert done.stdout == b""
+    assert seen.decode(file.read_bytes()).deeds[0].value == os.geteuid()
+
+
+@pytest.mark.parametrize(
+    "output",
+    [
+        b"not json\n",
+        b'{"action": "report"}\n',
+        b'{"action": 5}\n',
+        b'{"action": "read", "data": "\\u0100"}\n',
+        b"[" * 100_000 + b"\n",
+        b'{"a":' * 5000 + b"1" + b"}" * 5000 + b"\n",
+        b'{"action": "read", "data": "cut o',
+        b'{"action": "x"}\n' * (seen.LINES + 1),
+        b"\xff\xfe\n",
+    ],
+)
+def test_hostile_output(output: bytes) -> None:
+    """What a container prints is not trusted: one error, that quotes little."""
+    with pytest.raises(seen.ProbeOutputError) as caught:
+        seen.decode(output)
+    assert len(str(caught.value)) < 1000
+
+
+def test_missing_answers_are_told() -> None:
+    """An answer that is not there is an error, not an empty value."""
+    answers = seen.decode(b'{"action": "open", "arguments": ["/x", "r"], "errno": 2}\n')
+    assert answers.deed(actions.opened("/x")).error == "ENOENT"
+    with pytest.raises(seen.ProbeOutputError, match="open /y"):
+        answers.deed(actions.opened("/y"))
+    with pytest.raises(seen.ProbeOutputError, match="no report"):
+        _ = answers.report
