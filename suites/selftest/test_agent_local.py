@@ -401,6 +401,12 @@ def test_files_are_written_and_read(agent: Agent) -> None:
     agent.command(["rm", "-r", str(folder)])
 
 
+def test_files_of_the_kernel_are_read(agent: Agent) -> None:
+    # A sysctl refuses a buffer of 4 MiB or more with ENOMEM.
+    assert agent.read("/proc/sys/kernel/ostype") == b"Linux\n"
+    assert b"Linux version" in agent.read("/proc/version")
+
+
 def test_a_walk_tells_kinds_in_order_and_does_not_follow(agent: Agent) -> None:
     script = """set -e; d=$(mktemp -d); echo $d; cd $d; mkdir b b/c; echo hello > b/f
     ln -s / a; mkfifo p; chmod 4751 b/f; : > b/c/secret; chmod 0 b/c/secret"""
