@@ -25,8 +25,12 @@ class Altered:
     def __init__(self, agent, syscall: str, old: int, new: int) -> None:
         self.agent, self.number, self.old, self.new = agent, number(syscall), old, new
 
-    def submit(self, programs, sandbox=Sandbox()):
-        return self.agent.submit(programs, sandbox)
+    @property
+    def timeout_scale(self) -> float:
+        return self.agent.timeout_scale
+
+    def submit(self, programs, sandbox=Sandbox(), *, payload=None):
+        return self.agent.submit(programs, sandbox, payload=payload)
 
     def collect(self, pending):
         answers = self.agent.collect(pending)
@@ -156,7 +160,9 @@ def test_answers_come_from_all_after_all_were_asked():
         def __init__(self, name: str) -> None:
             self.name = name
 
-        def submit(self, programs, sandbox=Sandbox()):
+        timeout_scale = 1.0
+
+        def submit(self, programs, sandbox=Sandbox(), *, payload=None):
             log.append(f"ask {self.name}")
             return programs
 

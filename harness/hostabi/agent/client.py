@@ -175,9 +175,20 @@ class Agent:
         self._request(constants.WIRE_PING, b"")
         return time.perf_counter() - start
 
-    def submit(self, programs: Sequence[Program], sandbox: Sandbox = Sandbox()) -> Pending:
-        """Send programs in one message without waiting; :meth:`collect` must come next."""
-        payload = messages.encode_run(programs, sandbox, self.timeout_scale)
+    def submit(
+        self,
+        programs: Sequence[Program],
+        sandbox: Sandbox = Sandbox(),
+        *,
+        payload: bytes | None = None,
+    ) -> Pending:
+        """Send programs in one message without waiting; :meth:`collect` must come next.
+
+        ``payload`` is the message when the caller has it already, as it is the
+        same for each agent with this ``timeout_scale``.
+        """
+        if payload is None:
+            payload = messages.encode_run(programs, sandbox, self.timeout_scale)
         timeout = len(programs) * (sandbox.timeout + _PER_PROGRAM)
         request, deadline = self._send(constants.WIRE_RUN, payload, timeout)
         return Pending(request, tuple(programs), deadline)

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from hostabi.agent.client import Agent
+from hostabi.agent.messages import encode_run
 from hostabi.agent.program import Program, Ran, Sandbox
 from hostabi.errors import InputError
 from hostabi.syscalls import printers, probes
@@ -98,7 +99,12 @@ class Lockstep:
     ) -> dict[str, list[Ran]]:
         """What each kernel did with each program, in order."""
         start = time.perf_counter()
-        pending = {name: agent.submit(programs, sandbox) for name, agent in self.agents.items()}
+        scales = {agent.timeout_scale for agent in self.agents.values()}
+        payloads = {scale: encode_run(programs, sandbox, scale) for scale in scales}
+        pending = {
+            name: agent.submit(programs, sandbox, payload=payloads[agent.timeout_scale])
+            for name, agent in self.agents.items()
+        }
         answers = {name: self.agents[name].collect(sent) for name, sent in pending.items()}
         self.seconds += time.perf_counter() - start
         self.programs += len(programs)

@@ -45,18 +45,18 @@ class Slot:
     offset: int
     size: int
     type: str = ""
-    text: str = field(default="", compare=False)
+    text: str | bytes = field(default="", compare=False)
     stores: tuple[Store, ...] = ()
 
     def at(self, offset: int, size: int, type: str = "") -> Slot:  # noqa: A002
         """The part of this slot ``offset`` bytes in, ``size`` bytes long."""
         if offset < 0 or size < 0 or offset + size > self.size:
             raise InputError(f"{size} bytes at {offset} lie outside a slot of {self.size} bytes")
-        return Slot(self.offset + offset, size, type, f"{self.text}+{offset}", self.stores)
+        return Slot(self.offset + offset, size, type, f"{_text(self)}+{offset}", self.stores)
 
     def word(self, index: int = 0, size: int = 4) -> Number:
         """The number of ``size`` bytes found in this slot at run time, e.g. ``pipefd[1]``."""
-        return Number(Word(self.offset + index * size, size), f"{self.text}[{index}]")
+        return Number(Word(self.offset + index * size, size), f"{_text(self)}[{index}]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,8 +80,16 @@ class Step:
     """
 
     name: str
-    arguments: tuple[str, ...]
+    values: tuple[Value, ...]
     opaque: bool = False
+
+    @property
+    def arguments(self) -> tuple[str, ...]:
+        """The arguments as text."""
+        return tuple(
+            names.argument(self.name, index, _text(value))
+            for index, value in enumerate(self.values)
+        )
 
     def __str__(self) -> str:
         return f"{self.name}({', '.join(self.arguments)})"
@@ -121,12 +129,12 @@ class Builder:
         """``text`` with its NUL; equal strings share a place, so pass no writable buffer so."""
         raw = text.encode() if isinstance(text, str) else text
         if raw not in self._known:
-            self._known[raw] = self._bottom(raw + b"\0", text=names.quoted(raw))
+            self._known[raw] = self._bottom(raw + b"\0", text=raw)
         return self._known[raw]
 
     def content(self, raw: bytes) -> Slot:
         """``raw`` as it is."""
-        return self._bottom(raw, text=names.quoted(raw))
+        return self._bottom(raw, text=raw)
 
     def buffer(self, size: int, type: str = "") -> Slot:  # noqa: A002
         """``size`` bytes of zeros, for a kernel to write into."""
@@ -187,9 +195,7 @@ class Builder:
             raise InputError(f"{name} is given {len(arguments)} arguments; a syscall takes six")
         stores = tuple(s for value in arguments if isinstance(value, Slot) for s in value.stores)
         self._calls.append(Call(number, tuple(_argument(value) for value in arguments), stores))
-        label = table.name(number)
-        texts = tuple(names.argument(label, i, _text(value)) for i, value in enumerate(arguments))
-        self._steps.append(Step(label, texts, opaque))
+        self._steps.append(Step(table.name(number), arguments, opaque))
         ref = Ref(len(self._calls) - 1)
         for slot in out:
             self._outputs.append(Output(ref.call, slot.offset, slot.size))
@@ -201,7 +207,7 @@ class Builder:
         program = Program(tuple(self._calls), bytes(self._data), self._arena, tuple(self._outputs))
         return Built(program, tuple(self._steps), tuple(self._types))
 
-    def _bottom(self, raw: bytes, *, text: str) -> Slot:
+    def _bottom(self, raw: bytes, *, text: str | bytes) -> Slot:
         offset = (len(self._data) + 15) & ~15
         if offset + len(raw) > self._top:
             raise InputError(
@@ -228,7 +234,8 @@ def _text(value: Value) -> int | str:
         case Ref(call):
             return f"r{call}"
         case Slot():
-            return value.text or f"arena+{value.offset}"
+            text = names.quoted(value.text) if isinstance(value.text, bytes) else value.text
+            return text or f"arena+{value.offset}"
         case Number():
             return value.text
     return value
