@@ -35,4 +35,33 @@ void report(int argc, char **argv);
 /* probe_deeds.c: one thing tried, and how it ended. False: no such action. */
 bool deed(int argc, char **argv);
 
+enum { DATA_LIMIT = 65536 };
+
+/* How the deed under way ended; a deed fills it in. */
+struct outcome {
+	long long value;
+	int error;  /* errno, 0 when the deed was done */
+	int signal; /* what ended the child that did it */
+	char data[DATA_LIMIT];
+	size_t length;
+};
+extern struct outcome out;
+
+/* What a child passes on, through shared memory, so that it survives a kill. */
+struct shared {
+	long long value;
+	int error;
+};
+
+/* Run `work` in a child and take over its value and how it ended. */
+void in_child(void (*work)(struct shared *shared, int argc, char **argv), int argc, char **argv);
+
+/* probe_limits.c: deeds that run into a limit, each in a child. */
+void do_descriptors(int argc, char **argv);
+void do_fill(int argc, char **argv);
+void do_fork(int argc, char **argv);
+void do_lock(int argc, char **argv);
+void do_spin(int argc, char **argv);
+void do_touch(int argc, char **argv);
+
 #endif

@@ -22,32 +22,14 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { DATA_LIMIT = 65536, FORK_LIMIT = 4096, DESCRIPTOR_LIMIT = 1 << 20, MIB = 1 << 20 };
-
-struct outcome {
-	long long value;
-	int error;  /* errno, 0 when the deed was done */
-	int signal; /* what ended the child that did it */
-	char data[DATA_LIMIT];
-	size_t length;
-};
-
-static struct outcome out;
+struct outcome out;
 
 static void fail(void)
 {
 	out.error = errno;
 }
 
-/* Run `work` in a child and take over its value (through shared memory, so it
- * survives a kill) and how it ended. */
-struct shared {
-	long long value;
-	int error;
-};
-
-static void in_child(void (*work)(struct shared *shared, int argc, char **argv), int argc,
-		     char **argv)
+void in_child(void (*work)(struct shared *shared, int argc, char **argv), int argc, char **argv)
 {
 	struct shared *shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE,
 				     MAP_SHARED | MAP_ANONYMOUS, -1, 0);
@@ -64,13 +46,13 @@ static void in_child(void (*work)(struct shared *shared, int argc, char **argv),
 	}
 	if (child < 0) {
 		fail();
-		return;
+	} else {
+		while (waitpid(child, &status, 0) < 0 && errno == EINTR)
+			;
+		out.value = shared->value;
+		out.error = shared->error;
+		out.signal = WIFSIGNALED(status) ? WTERMSIG(status) : 0;
 	}
-	while (waitpid(child, &status, 0) < 0 && errno == EINTR)
-		;
-	out.value = shared->value;
-	out.error = shared->error;
-	out.signal = WIFSIGNALED(status) ? WTERMSIG(status) : 0;
 	munmap(shared, sizeof(*shared));
 }
 
@@ -186,149 +168,6 @@ static void do_copy(int argc, char **argv)
 		close(from);
 	if (to >= 0)
 		close(to);
-}
-
-static void touch_child(struct shared *shared, int argc, char **argv)
-{
-	long wanted = atol(argv[1]);
-
-	(void)argc;
-	for (; shared->value < wanted; shared->value++) {
-		char *page = mmap(NULL, MIB, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
-				  -1, 0);
-
-		if (page == MAP_FAILED) {
-			shared->error = errno;
-			return;
-		}
-		/* Not zeroes, and not alike: no merging, no shared zero page. */
-		for (size_t i = 0; i < MIB; i += 4096)
-			page[i] = (char)(shared->value + (long long)(i >> 12) + 1);
-	}
-}
-
-/* touch MIB: write to that much memory in a child; value is how much it got. */
-static void do_touch(int argc, char **argv)
-{
-	in_child(touch_child, argc, argv);
-}
-
-static void lock_child(struct shared *shared, int argc, char **argv)
-{
-	size_t size = strtoul(argv[1], NULL, 0) * MIB;
-	void *memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-
-	(void)argc;
-	if (memory == MAP_FAILED || mlock(memory, size) != 0)
-		shared->error = errno;
-}
-
-/* lock MIB: mlock(2) that much in a child. */
-static void do_lock(int argc, char **argv)
-{
-	in_child(lock_child, argc, argv);
-}
-
-static void fork_all(struct shared *shared, long wanted)
-{
-	static pid_t children[FORK_LIMIT];
-
-	while (shared->value < wanted && shared->value < FORK_LIMIT) {
-		pid_t child = fork();
-
-		if (child == 0) {
-			prctl(PR_SET_PDEATHSIG, SIGKILL);
-			pause();
-			_exit(0);
-		}
-		if (child < 0) {
-			shared->error = errno;
-			break;
-		}
-		children[shared->value++] = child;
-	}
-	for (long long i = 0; i < shared->value; i++)
-		kill(children[i], SIGKILL);
-	for (long long i = 0; i < shared->value; i++)
-		waitpid(children[i], NULL, 0);
-}
-
-static void fork_child(struct shared *shared, int argc, char **argv)
-{
-	if (argc > 2 && setresuid((uid_t)atol(argv[2]), (uid_t)atol(argv[2]),
-				  (uid_t)atol(argv[2])) != 0)
-		shared->error = errno;
-	else
-		fork_all(shared, atol(argv[1]));
-}
-
-/* fork N [UID]: have N children at once (as UID); value is how many came to be. */
-static void do_fork(int argc, char **argv)
-{
-	in_child(fork_child, argc, argv);
-}
-
-static void descriptors_child(struct shared *shared, int argc, char **argv)
-{
-	long wanted = atol(argv[1]);
-
-	(void)argc;
-	while (shared->value < wanted && shared->value < DESCRIPTOR_LIMIT) {
-		if (dup(2) < 0) {
-			shared->error = errno;
-			break;
-		}
-		shared->value++;
-	}
-}
-
-/* descriptors N: have N more open in a child; value is how many it got. */
-static void do_descriptors(int argc, char **argv)
-{
-	in_child(descriptors_child, argc, argv);
-}
-
-static void fill_child(struct shared *shared, int argc, char **argv)
-{
-	static char block[4096];
-	long long wanted = atoll(argv[2]);
-	int fd = open(argv[1], O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-
-	(void)argc;
-	signal(SIGXFSZ, SIG_IGN);
-	while (fd >= 0 && shared->value < wanted) {
-		ssize_t done = write(fd, block, sizeof(block));
-
-		if (done <= 0)
-			break;
-		shared->value += done;
-	}
-	if (fd < 0 || shared->value < wanted)
-		shared->error = errno;
-}
-
-/* fill PATH BYTES: write a file that long; value is how far it came. */
-static void do_fill(int argc, char **argv)
-{
-	in_child(fill_child, argc, argv);
-}
-
-static void spin_child(struct shared *shared, int argc, char **argv)
-{
-	struct timespec used = { 0 };
-	long long wanted = atoll(argv[1]);
-
-	(void)argc;
-	while (shared->value < wanted) {
-		clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &used);
-		shared->value = used.tv_sec * 1000LL + used.tv_nsec / 1000000;
-	}
-}
-
-/* spin MILLISECONDS: use that much processor time in a child. */
-static void do_spin(int argc, char **argv)
-{
-	in_child(spin_child, argc, argv);
 }
 
 /* Arguments of a system call: "=text" is a string, all else a number. */
