@@ -104,7 +104,7 @@ def test_path_and_values_from_outside(runtime: Runtime, controllers) -> None:
     """ "cgroupsPath ... absolute: relative to the cgroups mount point": the group is there while
     the container is, holds its process and its limits, and is gone after delete."""
     assert controllers
-    path = "/hostabi-outside/group"
+    path = "/hostabi/outside"
     config = bundle.linux(LIMITED, cgroups_path=path)
     with runtime.container(config, actions.REPORT, actions.signal()) as made:
         made.start()

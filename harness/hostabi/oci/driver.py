@@ -29,6 +29,8 @@ _SECONDS = 30.0
 """For one command of a runtime; the agent scales it when emulated."""
 _ANSWERS = 4 << 20
 """Bytes kept of what a container prints."""
+_GROUP = "/hostabi"
+"""The control group that holds those of the containers."""
 _IDENTIFIERS = itertools.count(1)
 
 
@@ -255,7 +257,7 @@ class Runtime:
     def prepare(self, config: Config, identifier: str) -> Config:
         """Write the bundle; the config with its control group settled. CallError on failure."""
         if not config.linux.cgroups_path:
-            config = bundle.linux(config, cgroups_path=f"/hostabi/{identifier}")
+            config = bundle.linux(config, cgroups_path=f"{_GROUP}/{identifier}")
         folder = PurePosixPath(self.work, identifier)
         source = shlex.quote(f"{self.trees}/{ROOTFS}")
         # The probe beside the bundles is for `detach` in a runtime's tree, which
@@ -306,9 +308,9 @@ class Runtime:
         """Remove what is left of a container, whatever state it is in."""
         if not gone:
             self.invoke("delete", "--force", identifier)
-        self.agent.command(
-            ["/bin/busybox", "rm", "-rf", f"{self.work}/{identifier}"], timeout=_SECONDS
-        )
+        # The group above the containers' own goes with the last of them.
+        script = f"rm -rf {self.work}/{identifier}; rmdir /sys/fs/cgroup{_GROUP} 2>/dev/null"
+        self.agent.command(["/bin/busybox", "sh", "-c", script], timeout=_SECONDS)
 
 
 def _identifier(name: str) -> str:
