@@ -39,6 +39,11 @@ if TYPE_CHECKING:
 GUESTS = pytest.StashKey[Guests]()
 """Where the session's guests are kept; a test of the plugin puts stand-ins here."""
 
+_MARKERS = (
+    "kernels: boots real kernels under QEMU",
+    "slow: takes more than a few seconds",
+    "variant: how the guest is booted, as keywords of hostabi.model.Variant",
+)
 _LOST = pytest.StashKey[bool]()
 _SPECS = pytest.StashKey[tuple[str, ...]]()
 _RUNTIMES = pytest.StashKey[tuple[str, ...]]()
@@ -94,6 +99,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Settle which kernels and runtimes are under test."""
+    for marker in _MARKERS:
+        config.addinivalue_line("markers", marker)
     try:
         config.stash[_SPECS] = _expand(config)
     except HostabiError as error:

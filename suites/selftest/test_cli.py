@@ -27,7 +27,7 @@ from hostabi.runs.guests import split_specs
 
 @pytest.fixture(autouse=True)
 def own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HOSTABI_CACHE", str(tmp_path / "cache"))
+    # The cache is the user's: making the agent anew for each test takes a minute.
     monkeypatch.setenv("HOSTABI_RESULTS", str(tmp_path / "results"))
 
 
@@ -113,7 +113,8 @@ def test_common_options_work_before_and_after_the_command() -> None:
         assert Context.of(options, LineProgress()).jobs == 3
 
 
-def test_the_cache_option_reaches_children(tmp_path: Path) -> None:
+def test_the_cache_option_reaches_children(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOSTABI_CACHE", "/before")
     options = cli.parser().parse_args(["--cache", str(tmp_path / "c"), "cache", "size"])
     Context.of(options, LineProgress())
     assert os.environ["HOSTABI_CACHE"] == str(tmp_path / "c")

@@ -283,11 +283,12 @@ def source_digest() -> str:
     package = Path(__file__).resolve().parent.parent
     for folder in (package, resources.agent_sources(), resources.suites()):
         for path in sorted(folder.rglob("*")):
-            name = path.relative_to(folder)
-            if path.suffix in {".py", ".c", ".h"} and name.parts[0] not in _NOT_MEASURING:
-                digest.update(f"{name}\0".encode() + path.read_bytes())
-    runtimes = resources.kernels() / "runtimes.toml"
-    digest.update(runtimes.read_bytes() if runtimes.is_file() else b"")
+            inside = path.relative_to(folder)
+            if path.suffix in {".py", ".c", ".h"} and inside.parts[0] not in _NOT_MEASURING:
+                digest.update(f"{inside}\0".encode() + path.read_bytes())
+    for name in ("runtimes.toml", "deviations.toml"):
+        data = resources.kernels() / name
+        digest.update(data.read_bytes() if data.is_file() else b"")
     return digest.hexdigest()[:16]
 
 
