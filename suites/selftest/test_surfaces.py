@@ -278,6 +278,7 @@ def test_without_namespaces_nothing_is_said_about_them() -> None:
     [
         (b"1\n", b"2\n"),
         (b"6f1e0fd5-9b0f-4b5e-a1a6-5d1a0f0e7c11\n", b"6f1e0fd5-9b0f-4b5e-a1a6-5d1a0f0e7c11\n"),
+        (b":".join([b"00"] * 52), b":".join([b"00"] * 52)),
         (b"6.1.0-x\n", b"6.1.0-x\n"),
         (b"#1 SMP PREEMPT_DYNAMIC D 6.1\n", b"#1 SMP PREEMPT_DYNAMIC D 6.1\n"),
     ],

@@ -34,6 +34,8 @@ _INTEGER = re.compile(r"-?\d+")
 _BITMAP = re.compile(r"[0-9a-f]{1,8}(,[0-9a-f]{8})+")
 _RANGES = re.compile(r"\d+(-\d+)?(,\d+(-\d+)?)+|\d+-\d+")
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_KEY = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){15,}")
+"""Bytes of a key, as net.core.netdev_rss_key shows them: random once it is used."""
 _OF_A_CPU = re.compile(r"\bcpu\d+\b")
 _WORD = re.compile(r"[a-z][a-z0-9_-]*")
 _DENIED = (errno.EACCES, errno.EPERM)
@@ -162,8 +164,8 @@ def _kind_of(
         return Kind.HARDWARE, "there is one for each CPU"
     if second is None or _text(second) != text:
         return Kind.VOLATILE, "two looks at one boot differ"
-    if _UUID.fullmatch(text.strip()):
-        return Kind.VOLATILE, "a random identifier"
+    if _UUID.fullmatch(text.strip()) or _KEY.fullmatch(text.strip()):
+        return Kind.VOLATILE, "a random identifier or key"
     stripped = text.strip()
     if any(stripped and (stripped == known or _within(stripped, known)) for known in identity):
         return Kind.VOLATILE, "names the build"
