@@ -51,6 +51,15 @@ class GuestImage:
         """The image of the module tree, if the build has one."""
         return next((each.path for each in self.disks if each.serial == MODULES), None)
 
+    def present(self) -> bool:
+        """Whether all its files are still there; a cache may be pruned while we live."""
+        paths = [self.initramfs, *(each.path for each in self.disks)]
+        return all(path.is_file() for path in [*paths, *([self.scratch] if self.scratch else [])])
+
+
+_known: dict[object, GuestImage] = {}
+"""What was made before in this process, so that a restore need not weigh it all again."""
+
 
 def guest_image(
     build: Build,
@@ -66,6 +75,23 @@ def guest_image(
     a guest, InputError when the initramfs does not fit the variant's memory.
     """
     chosen = variant or Variant()
+    if extra or not build.packages:  # a folder's files may change under us
+        return _guest_image(build, packages, chosen, disks, extra or {})
+    parts = (build.image_digest, build.name, repr(sorted(build.packages.items())))
+    key = (packages.cache.root, *parts, chosen.cgroup, chosen.memory, tuple(disks))
+    known = _known.get(key)
+    if known is None or not known.present():
+        known = _known[key] = _guest_image(build, packages, chosen, disks, {})
+    return known
+
+
+def _guest_image(
+    build: Build,
+    packages: Packages,
+    chosen: Variant,
+    disks: Sequence[Disk],
+    extra: Mapping[str, Path],
+) -> GuestImage:
     found = modules_of(build, packages.cache)
     config = _config(build, packages)
     blocks = needs.offers(needs.DISKS, config, found)
@@ -82,7 +108,7 @@ def guest_image(
         cpio.file("init", binary("agent", packages.cache).read_bytes(), 0o755),
         cpio.file("bin/busybox", busybox(packages), 0o755),
         *(_module_entry(build, found[name]) for name in (*loaded, *extras)),
-        *(cpio.file(name, path.read_bytes()) for name, path in (extra or {}).items()),
+        *(cpio.file(name, path.read_bytes()) for name, path in extra.items()),
     ]
     orders = boot_directives(
         members, loaded, extras, chosen.cgroup, attached, scratch=scratch is not None
