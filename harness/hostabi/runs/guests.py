@@ -34,6 +34,9 @@ RUNNING = "running"
 DEFAULT_FLAVOUR = "cloud-amd64"
 """Which of a line's packages is meant when none is named."""
 
+_ATTEMPTS = 2
+"""Starts of a build that may fail in a row; then it fails at once, as each costs a deadline."""
+
 _OVERHEAD = 192
 """MiB that QEMU needs beside the guest's memory, rounded up from its resident size."""
 
@@ -123,6 +126,7 @@ class Guests:
         self._resolve = resolve or self._resolve_build
         self._builds: dict[str, Build] = {}
         self._resolving: dict[str, threading.Lock] = {}
+        self._failures: dict[_Key, list[MachineError]] = {}
         self._pool = _Pool()
         self._mutex = threading.Lock()
 
@@ -268,10 +272,17 @@ class Guests:
 
     def _fresh(self, key: _Key, build: Build) -> Machine:
         try:
-            return self._start(build, key.variant, self._disks())
-        except BaseException:
+            known = self._failures.get(key, [])
+            if len(known) >= _ATTEMPTS:
+                raise known[-1]
+            machine = self._start(build, key.variant, self._disks())
+        except BaseException as error:
+            if isinstance(error, MachineError):
+                self._failures[key] = [*self._failures.get(key, []), error]
             self._release(key)
             raise
+        self._failures.pop(key, None)
+        return machine
 
     def _give_back(self, key: _Key, machine: Machine, *, sound: bool) -> None:
         with self._pool.changed:

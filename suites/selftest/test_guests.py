@@ -1,0 +1,194 @@
+"""Who gets which guest, how many are alive, and what becomes of one that failed."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from types import SimpleNamespace
+
+import pytest
+
+from hostabi.errors import AgentLostError, GuestHangError, InputError, MachineError
+from hostabi.model import Cgroup, Variant
+from hostabi.runs import guests as module
+from hostabi.runs.guests import Guests, default_jobs
+
+
+class Agent:
+    def __init__(self) -> None:
+        self.dead = False
+
+    def reset(self) -> None:
+        if self.dead:
+            raise AgentLostError("gone")
+
+
+class Machine:
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.open = True
+        self.agent = Agent()
+
+    def __exit__(self, *_: object) -> None:
+        self.open = False
+
+
+class Fleet:
+    """Counts the machines that were started and are alive."""
+
+    def __init__(self) -> None:
+        self.machines: list[Machine] = []
+        self.starts = 0
+
+    def start(self, build: SimpleNamespace, _variant: Variant, _disks: object) -> Machine:
+        self.starts += 1
+        if build.line == "6.66":
+            raise GuestHangError("no hello")
+        self.machines.append(Machine(len(self.machines)))
+        return self.machines[-1]
+
+    @property
+    def alive(self) -> int:
+        return sum(machine.open for machine in self.machines)
+
+
+def resolve(spec: str) -> SimpleNamespace:
+    return SimpleNamespace(line=spec, name=spec, image="/x", image_digest=spec)
+
+
+@pytest.fixture
+def fleet() -> Fleet:
+    return Fleet()
+
+
+@pytest.fixture
+def make(fleet: Fleet) -> Callable[[int], Guests]:
+    def guests(jobs: int) -> Guests:
+        packages = SimpleNamespace(cache=None)
+        return Guests(packages, jobs=jobs, start=fleet.start, resolve=resolve)  # type: ignore[arg-type]
+
+    return guests
+
+
+def test_a_guest_is_kept_for_the_next_user(fleet: Fleet, make: Callable[[int], Guests]) -> None:
+    with make(2) as guests:
+        for _ in range(3):
+            with guests.machine("6.1"):
+                pass
+        assert (fleet.starts, fleet.alive) == (1, 1)
+    assert fleet.alive == 0
+
+
+def test_two_users_at_once_get_two_guests(fleet: Fleet, make: Callable[[int], Guests]) -> None:
+    with make(2) as guests, guests.machine("6.1") as one, guests.machine("6.1") as two:
+        assert one is not two
+        assert fleet.alive == 2
+
+
+def test_an_idle_guest_makes_room(fleet: Fleet, make: Callable[[int], Guests]) -> None:
+    with make(1) as guests:
+        for spec in ("5.10", "6.1", "6.12"):
+            with guests.machine(spec):
+                assert fleet.alive == 1
+        with guests.machine("6.12", Variant(cgroup=Cgroup.V1)):
+            assert fleet.alive == 1
+
+
+def test_a_user_waits_for_a_place(fleet: Fleet, make: Callable[[int], Guests]) -> None:
+    order: list[str] = []
+    entered = threading.Event()
+
+    def second() -> None:
+        entered.set()
+        with guests.machine("6.1"):
+            order.append("second")
+
+    with make(1) as guests:
+        thread = threading.Thread(target=second)
+        with guests.machine("5.10"):
+            thread.start()
+            entered.wait(10)
+            order.append("first")
+        thread.join(10)
+        assert order == ["first", "second"]
+        assert fleet.alive == 1
+
+
+@pytest.mark.parametrize("how", ["raised", "dead", "spoiled"])
+def test_a_guest_that_failed_is_not_used_again(
+    how: str, fleet: Fleet, make: Callable[[int], Guests]
+) -> None:
+    with make(1) as guests:
+        try:
+            with guests.machine("6.1") as machine:
+                if how == "raised":
+                    raise MachineError("broken")
+                if how == "dead":
+                    machine.agent.dead = True  # type: ignore[attr-defined]
+                if how == "spoiled":
+                    guests.spoil(machine)
+        except MachineError:
+            assert how == "raised"
+        assert fleet.alive == 0
+        with guests.machine("6.1") as machine:
+            assert machine is fleet.machines[1]
+
+
+def test_a_failing_test_does_not_cost_the_guest(
+    fleet: Fleet, make: Callable[[int], Guests]
+) -> None:
+    with make(1) as guests:
+        with pytest.raises(AssertionError), guests.machine("6.1"):
+            raise AssertionError
+        assert fleet.alive == 1
+
+
+def test_a_build_that_does_not_boot_is_given_up(
+    fleet: Fleet, make: Callable[[int], Guests]
+) -> None:
+    with make(1) as guests:
+        for _ in range(5):
+            with pytest.raises(GuestHangError), guests.machine("6.66"):
+                pass
+        assert fleet.starts == 2
+        with guests.machine("6.1"):
+            pass
+
+
+def test_lockstep_has_all_at_once_whatever_the_limit(
+    fleet: Fleet, make: Callable[[int], Guests]
+) -> None:
+    with make(1) as guests:
+        with guests.agents(["5.10", "6.1", "6.12"]) as agents:
+            assert list(agents) == ["5.10", "6.1", "6.12"]
+            assert fleet.alive == 3
+        with guests.machine("6.18"):
+            assert fleet.alive == 1
+
+
+def test_lockstep_that_does_not_fit_into_memory(
+    make: Callable[[int], Guests], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "available_memory", lambda: 1000)
+    with (
+        make(2) as guests,
+        pytest.raises(InputError, match="2 guests at once need"),
+        guests.agents(["5.10", "6.1"]),
+    ):
+        pass
+
+
+def test_abort_closes_what_is_in_use(fleet: Fleet, make: Callable[[int], Guests]) -> None:
+    with make(2) as guests, guests.machine("6.1"):
+        guests.abort()
+        assert fleet.alive == 0
+        with pytest.raises(MachineError), guests.machine("5.10"):
+            pass
+
+
+def test_jobs_are_bounded_by_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.sched_getaffinity", lambda _who: set(range(64)))
+    monkeypatch.setattr(module, "available_memory", lambda: 3 * (512 + 192))
+    assert default_jobs() == 3
+    monkeypatch.setattr(module, "available_memory", lambda: 10)
+    assert default_jobs() == 1
