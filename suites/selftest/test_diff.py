@@ -87,6 +87,7 @@ def test_what_is_there_for_each_cpu_is_compared_on_equal_hardware_only() -> None
         ("4096 131072", "4096 131072 6291456", True),
         ("1000", "2000", True),
         ("2", "3", True),
+        ("60", "61", True),
         ("ff", "fe", True),
         ("ff", "ff", False),
     ],
