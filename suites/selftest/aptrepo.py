@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import pysequoia
 import zstandard
@@ -114,7 +115,7 @@ class Repo:
         """Write the index and sign its Release file."""
         self.files["dists/test/InRelease"] = sign(key or self.key, self.release(**fields))
 
-    def packages(self, cache: Path, **options: bool) -> Packages:
+    def packages(self, cache: Path, **options: Any) -> Packages:
         """A client that knows this repository as the archive "debian"."""
         mirror = Mirror(self.base, {}, self.folder / "apt", trust.load(self.folder / trust.FILE))
         return Packages(Cache(cache), mirror, **options)

@@ -19,6 +19,7 @@ from hostabi.errors import PackageError
 from hostabi.packages.cache import Cache
 from hostabi.packages.fetch import PackageGoneError
 from hostabi.packages.repository import Package
+from hostabi.progress import SILENT
 
 HEADER = struct.Struct("<16sHHIQQQIHHHHHH")
 SECTION = struct.Struct("<IIQQQQIIQQ")
@@ -226,7 +227,10 @@ class FakeArchive:
             ]
         )
 
-    def fetch(self, package: Package) -> Path:
+    def task(self, label: str, total: int | None = None, unit: str = "") -> object:
+        return SILENT.task(label, total, unit)
+
+    def fetch(self, package: Package, task: object = None) -> Path:
         if package.filename in self.gone:
             raise PackageGoneError(f"{package.filename} is gone")
         self.fetched.append(package.name)

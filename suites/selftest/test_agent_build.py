@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from hostabi import resources
 from hostabi.agent import build, wire
 from hostabi.errors import HostabiError, InputError
 from hostabi.packages.cache import Cache
+from hostabi.progress import Silent, Task
 
 
 @pytest.fixture
@@ -31,6 +33,22 @@ def test_it_is_static_and_built_once(sources: Path, tmp_path: Path) -> None:
     assert first.stat().st_ino == made
     (sources / "main.c").write_text("int main(void) { return 1; }\n")
     assert build.binary("agent", cache) != first
+
+
+def test_compiling_is_told_once(sources: Path, tmp_path: Path) -> None:
+    steps: list[str] = []
+
+    class Steps(Silent):
+        def task(
+            self, label: str, total: int | None = None, unit: str = ""
+        ) -> AbstractContextManager[Task]:
+            steps.append(label)
+            return super().task(label, total, unit)
+
+    cache = Cache(tmp_path / "cache", Steps())
+    build.binary("agent", cache)
+    build.binary("agent", cache)
+    assert steps == ["compile the agent for guests (once)"]
 
 
 def test_a_warning_is_an_error_that_is_shown(sources: Path, tmp_path: Path) -> None:

@@ -216,6 +216,23 @@ def test_progress_in_a_log_is_plain_lines() -> None:
     assert stream.getvalue() == "[a] line\n"
 
 
+def test_a_log_is_told_what_takes_long() -> None:
+    stream = io.StringIO()
+    told = threading.Event()
+
+    class Stream(io.StringIO):
+        def write(self, text: str) -> int:
+            told.set()
+            return stream.write(text)
+
+    progress = LineProgress(Stream(), silence=0.05)
+    with progress.task("fetch x", total=2_000_000, unit="B") as task:
+        task.advance(1_000_000)
+        assert told.wait(10)
+    assert stream.getvalue().startswith("fetch x: 1.0 of 2.0 MB, ")
+    assert "so far" in stream.getvalue()
+
+
 def test_progress_on_a_terminal_keeps_what_is_said() -> None:
     stream = io.StringIO()
     from rich.console import Console

@@ -189,11 +189,14 @@ def test_vanished_package(repo: Repo, tmp_path: Path) -> None:
 class Counter(Silent):
     """A progress that adds up what it is told."""
 
-    done = 0
+    def __init__(self) -> None:
+        self.done = 0
+        self.steps: list[tuple[str, int | None]] = []
 
     @contextmanager
     def task(self, label: str, total: int | None = None, unit: str = "") -> Iterator[Task]:
         counter = self
+        counter.steps.append((label, total))
 
         class Adds:
             def advance(self, amount: int = 1) -> None:
@@ -203,6 +206,22 @@ class Counter(Silent):
                 pass
 
         yield Adds()
+
+
+def test_a_tree_is_fetched_as_one_step(repo: Repo, tmp_path: Path) -> None:
+    progress = Counter()
+    packages = repo.packages(tmp_path / "cache", progress=progress)
+    suite = packages.suite("test")
+    packages.fetch(suite.named("real")[0])  # is there already, and counts all the same
+    progress.steps.clear()
+    progress.done = 0
+    tree = packages.tree(["hello"], "test")
+    total = sum(package.size for package in tree.packages)
+    assert progress.steps == [
+        ("fetch tree of hello, 3 packages", total),
+        ("unpack tree of hello", 3),
+    ]
+    assert progress.done == total + 3
 
 
 def test_resumes_after_a_cut_connection(repo: Repo, tmp_path: Path) -> None:

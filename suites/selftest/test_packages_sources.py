@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 
+import filelock
 import pytest
 
 from hostabi.errors import InputError, StorageError
+from hostabi.packages import cache as caching
 from hostabi.packages import trust
 from hostabi.packages.cache import Cache
 from hostabi.packages.release import read_keys
 from hostabi.packages.sources import Mirror, parse_deb822, parse_one_line
 from hostabi.packages.tree import dependencies
 from hostabi.packages.version import Version
+from hostabi.progress import Silent
 
 DEB822 = """\
 # a comment
@@ -171,3 +175,47 @@ def test_cache_lock_is_held_alone(tmp_path: Path) -> None:
         Cache(tmp_path / "cache").lock("trees-a", wait=0),
     ):
         pass
+
+
+class Lines(Silent):
+    """A progress that keeps what is said."""
+
+    def __init__(self) -> None:
+        self.said: list[str] = []
+        self.heard = threading.Event()
+
+    def say(self, text: str) -> None:
+        self.said.append(text)
+        self.heard.set()
+
+
+def test_waiting_for_another_process_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(caching, "_PATIENCE", 0.01)
+    lines = Lines()
+    ours = Cache(tmp_path / "cache", lines)
+    (tmp_path / "cache" / "locks").mkdir(parents=True)
+    other = filelock.FileLock(tmp_path / "cache" / "locks" / "trees-a.lock", thread_local=False)
+
+    def let_go() -> None:
+        assert lines.heard.wait(20)
+        other.release()
+
+    other.acquire()
+    waiter = threading.Thread(target=let_go)
+    waiter.start()
+    with ours.lock("trees-a", label="tree of x", wait=20):
+        assert lines.said == ["waiting for another hostabi that is at work on tree of x"]
+    waiter.join()
+
+
+def test_waiting_for_a_thread_of_ours_is_not_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(caching, "_PATIENCE", 0.01)
+    lines = Lines()
+    cache = Cache(tmp_path / "cache", lines)
+    with cache.lock("trees-a"), pytest.raises(StorageError), cache.lock("trees-a", wait=0.1):
+        pass
+    assert lines.said == []

@@ -15,6 +15,7 @@ from typing import Literal, Protocol
 from hostabi import resources
 from hostabi.agent import wire
 from hostabi.errors import HostabiError, InputError
+from hostabi.progress import Progress
 
 Kind = Literal["agent", "probe"]
 
@@ -39,7 +40,11 @@ _DEADLINE = 600
 class FileCache(Protocol):
     """The part of a cache that is needed here: make a file at most once."""
 
-    def file(self, kind: str, key: str, build: Callable[[Path], None]) -> Path:
+    @property
+    def progress(self) -> Progress:
+        """Where the work is told."""
+
+    def file(self, kind: str, key: str, build: Callable[[Path], None], *, label: str = "") -> Path:
         """Return the file for ``key``, calling ``build`` with a path to write if there is none."""
 
 
@@ -100,4 +105,10 @@ def binary(kind: Kind, cache: FileCache, arch: str = "x86_64") -> Path:
             f"no sources of the {kind} in {resources.agent_sources()}",
             advice="this installation of hostabi is incomplete; install it again",
         )
-    return cache.file("binaries", _key(kind, files, arch), lambda path: _compile(files, arch, path))
+    label = f"compile the {kind} for guests (once)"
+
+    def build(path: Path) -> None:
+        with cache.progress.task(label):
+            _compile(files, arch, path)
+
+    return cache.file("binaries", _key(kind, files, arch), build, label=f"the {kind}'s program")

@@ -20,7 +20,7 @@ from hostabi.kernels.build import (
     read_parts,
     write_parts,
 )
-from hostabi.packages.archives import read_control, unpack_deb, unpack_rpm
+from hostabi.packages.archives import read_control, unpack
 
 if TYPE_CHECKING:
     from hostabi.packages.cache import Cache
@@ -109,12 +109,14 @@ def _from_packages(paths: list[Path], cache: Cache) -> Build:
     key = hashlib.sha256("\n".join(sorted(digests.values())).encode()).hexdigest()[:32]
 
     def make(folder: Path) -> None:
-        for path in paths:
-            unpack = unpack_rpm if path.name.endswith(".rpm") else unpack_deb
-            unpack(path, folder, members=_is_wanted)
+        with cache.progress.task(f"unpack {label}", len(paths), "packages") as task:
+            for path in paths:
+                unpack(path, folder, members=_is_wanted)
+                task.advance()
         write_parts(folder, ", ".join(map(str, paths)) if len(paths) < 5 else str(paths[0].parent))
 
-    folder = cache.folder("builds", f"local-{key}", make, label=f"kernel in {paths[0].name}")
+    label = f"the kernel in {paths[0].name}"
+    folder = cache.folder("builds", f"local-{key}", make, label=label)
     versions = [read_control(path).get("Version", "") for path in paths if path.suffix == ".deb"]
     return _of_parts(folder, read_parts(folder), digests, versions[0] if versions else "")
 

@@ -12,7 +12,6 @@ import difflib
 import hashlib
 import re
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,6 +23,7 @@ from hostabi.kernels.catalogue import DEFAULT_FLAVOUR, catalogue
 from hostabi.kernels.lock import Lock
 from hostabi.packages.archives import unpack_deb
 from hostabi.packages.fetch import PackageGoneError
+from hostabi.packages.tree import fetch_all
 
 if TYPE_CHECKING:
     from hostabi.packages.context import Packages
@@ -86,11 +86,12 @@ def fetch(candidate: Candidate, packages: Packages, note: str = "") -> Build:
     """
 
     def make(folder: Path) -> None:
-        with ThreadPoolExecutor(max_workers=4) as pool:
-            files = list(pool.map(packages.fetch, candidate.packages))
-        for file in files:
-            unpack_deb(file, folder, members=is_kernel_file)
-        write_parts(folder, ", ".join(package.file for package in candidate.packages))
+        files = fetch_all(candidate.packages, packages, label)
+        with packages.progress.task(f"unpack {label}", len(files), "packages") as task:
+            for file in files:
+                unpack_deb(file, folder, members=is_kernel_file)
+                task.advance()
+            write_parts(folder, ", ".join(package.file for package in candidate.packages))
 
     label = f"kernel {candidate.name}"
     folder = packages.cache.folder(FOLDERS, cache_key(candidate.packages), make, label=label)

@@ -13,18 +13,27 @@ import errno
 import os
 import shutil
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import filelock
 
 from hostabi.errors import StorageError
+from hostabi.progress import SILENT, Progress
 
 LOCK_WAIT = 1800.0
 """Seconds to wait for another process that makes the same thing."""
+
+_PATIENCE = 2.0
+"""Seconds of waiting before it is worth a line."""
+
+_held_here: set[Path] = set()
+"""Locks that threads of this process hold: what is made here is told by who makes it."""
+_held_mutex = threading.Lock()
 
 _TEMPORARY = ".making-"
 _NOT_WRITABLE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST}
@@ -60,6 +69,8 @@ class Cache:
     """The cache below ``root``. Safe for several threads and processes at once."""
 
     root: Path
+    progress: Progress = field(default=SILENT, repr=False, compare=False)
+    """Where the making of things, and the waiting for them, is told."""
 
     def blob(self, sha256: str) -> Path | None:
         """The verified file with this SHA-256, or None when it is not here."""
@@ -108,18 +119,40 @@ class Cache:
         folder = self.root / "locks"
         with storage_errors(self.root):
             folder.mkdir(parents=True, exist_ok=True)
-            held = filelock.FileLock(folder / f"{_safe(name)}.lock")
+            path = folder / f"{_safe(name)}.lock"
+            held = filelock.FileLock(path)
             try:
-                held.acquire(timeout=wait)
+                self._acquire(held, path, label or name, wait)
             except filelock.Timeout as error:
                 raise StorageError(
                     f"another process has been making {label or name} for {wait:.0f} s",
                     advice=f"see who holds {held.lock_file}",
                 ) from error
+        with _held_mutex:
+            _held_here.add(path)
         try:
             yield
         finally:
+            with _held_mutex:
+                _held_here.discard(path)
             held.release()
+
+    def _acquire(self, lock: filelock.BaseFileLock, path: Path, what: str, wait: float) -> None:
+        """Take the lock; say so when another process keeps us waiting for it."""
+        first = min(wait, _PATIENCE)
+        try:
+            lock.acquire(timeout=first)
+        except filelock.Timeout:
+            if wait <= first:
+                raise
+            with _held_mutex:
+                ours = path in _held_here
+            if ours:
+                lock.acquire(timeout=wait - first)
+                return
+            self.progress.say(f"waiting for another hostabi that is at work on {what}")
+            with self.progress.task(f"another hostabi is at work on {what}"):
+                lock.acquire(timeout=wait - first)
 
     def _made(
         self, kind: str, key: str, build: Callable[[Path], None], *, label: str, is_folder: bool

@@ -14,7 +14,7 @@ from hostabi.packages.fetch import Fetcher, Wanted
 from hostabi.packages.repository import Opener, Package, Repository
 from hostabi.packages.sources import Mirror
 from hostabi.packages.tree import Tree, tree
-from hostabi.progress import SILENT, Progress
+from hostabi.progress import SILENT, Progress, Task
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Packages:
 
         A mirror is looked up when something has to be fetched, not here.
         """
-        return cls(Cache(resources.cache()), Mirror(mirror), progress, refresh)
+        return cls(Cache(resources.cache(), progress), Mirror(mirror), progress, refresh)
 
     def suite(self, name: str) -> Repository:
         """The suite ``name``; see :meth:`Opener.open` for what it raises."""
@@ -47,9 +47,10 @@ class Packages:
                 self._suites[name] = opener.open(name)
             return self._suites[name]
 
-    def fetch(self, package: Package) -> Path:
+    def fetch(self, package: Package, task: Task | None = None) -> Path:
         """The package file, verified, in the cache; see :meth:`Fetcher.fetch`."""
-        return self._fetcher.fetch(Wanted(package.url, package.sha256, package.size, package.file))
+        wanted = Wanted(package.url, package.sha256, package.size, package.file)
+        return self._fetcher.fetch(wanted, task)
 
     def tree(
         self,

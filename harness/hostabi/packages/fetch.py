@@ -8,7 +8,7 @@ import random
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, TypeVar
@@ -104,27 +104,38 @@ class Fetcher:
 
         return self._retrying(url, attempt)
 
-    def fetch(self, wanted: Wanted) -> Path:
+    def fetch(self, wanted: Wanted, task: Task | None = None) -> Path:
         """The verified file in the cache, downloaded unless it is there.
+
+        Told as a step of its own, or as ``wanted.size`` bytes of ``task``.
 
         Raises :class:`PackageGoneError`, :class:`UnreachableError`, :class:`PackageError`,
         :class:`VerificationError` and :class:`StorageError`.
         """
         found = self._cached(wanted)
         if found:
+            if task:
+                task.advance(wanted.size)
             return found
         with self.cache.lock(wanted.sha256, label=wanted.label):
             found = self._cached(wanted)
             if found:
+                if task:
+                    task.advance(wanted.size)
                 return found
             place = self.cache.blob_path(wanted.sha256)
             part = place.with_name(place.name + ".part")
             with storage_errors(self.cache.root):
                 part.parent.mkdir(parents=True, exist_ok=True)
-                label = wanted.label or wanted.url.rpartition("/")[2]
-                with self.progress.task(label, wanted.size, "B") as task:
-                    self._verified(wanted, part, _Meter(task))
+                with self._step(wanted, task) as step:
+                    self._verified(wanted, part, _Meter(step))
                 return self.cache.store(wanted.sha256, part)
+
+    def _step(self, wanted: Wanted, task: Task | None) -> AbstractContextManager[Task]:
+        if task:
+            return nullcontext(task)
+        label = wanted.label or wanted.url.rpartition("/")[2]
+        return self.progress.task(f"fetch {label}", wanted.size, "B")
 
     def _cached(self, wanted: Wanted) -> Path | None:
         found = self.cache.blob(wanted.sha256)

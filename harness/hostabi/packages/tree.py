@@ -22,7 +22,7 @@ from hostabi.packages.archives import unpack_deb
 from hostabi.packages.cache import Cache
 from hostabi.packages.repository import Package, Repository
 from hostabi.packages.unpack import resolve
-from hostabi.progress import Progress
+from hostabi.progress import Progress, Task
 
 FORM = "tree-1"
 """Changes when the way a tree is laid out changes."""
@@ -51,8 +51,8 @@ class Source(Protocol):
     def suite(self, name: str) -> Repository:
         """A suite's packages."""
 
-    def fetch(self, package: Package) -> Path:
-        """A package's file."""
+    def fetch(self, package: Package, task: Task | None = None) -> Path:
+        """A package's file, told as part of ``task``."""
 
 
 @dataclass(frozen=True)
@@ -86,8 +86,7 @@ def tree(
     label = f"tree of {', '.join(names)}"
 
     def build(root: Path) -> None:
-        with ThreadPoolExecutor(_FETCHES, "fetch") as pool:
-            files = list(pool.map(source.fetch, packages))
+        files = fetch_all(packages, source, label)
         for name in _MERGED:
             (root / "usr" / name).mkdir(parents=True)
             (root / name).symlink_to(f"usr/{name}")
@@ -98,6 +97,25 @@ def tree(
 
     root = source.cache.folder("trees", key, build, label=label)
     return Tree(root, packages, key)
+
+
+def fetch_all(packages: Sequence[Package], source: Source, label: str) -> list[Path]:
+    """The files of ``packages``, told as one step; raises what fetching raises.
+
+    The first failure is raised, and what had not begun by then is not fetched.
+    """
+    count = f", {len(packages)} packages" if len(packages) > 1 else ""
+    total = sum(package.size for package in packages)
+    with (
+        source.progress.task(f"fetch {label}{count}", total, "B") as task,
+        ThreadPoolExecutor(_FETCHES, "fetch") as pool,
+    ):
+        waiting = [pool.submit(source.fetch, package, task) for package in packages]
+        try:
+            return [future.result() for future in waiting]
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
 
 
 def closure(
