@@ -161,7 +161,7 @@ def _kind_of(
     if origin is not None:
         return origin.kind, f"{origin.reason} ({origin.source})"
     if _OF_A_CPU.search(name):
-        return Kind.HARDWARE, "there is one for each CPU"
+        return Kind.VOLATILE, "one for each CPU, and some hold what the kernel measures there"
     if second is None or _text(second) != text:
         return Kind.VOLATILE, "two looks at one boot differ"
     if _UUID.fullmatch(text.strip()) or _KEY.fullmatch(text.strip()):
