@@ -121,7 +121,8 @@ class Recorder:
         if call.excinfo is not None and cell.outcome in (Outcome.PASS, Outcome.UNSUPPORTED):
             error = call.excinfo.value
             cell.outcome = item.stash.get(OUTCOME, Outcome.ERROR)
-            cell.reason = outcomes.reason(error)
+            known = getattr(report, "wasxfail", "")
+            cell.reason = f"known: {known}" if known else outcomes.reason(error)
             if cell.outcome is not Outcome.UNSUPPORTED:
                 cell.detail.append(report.longreprtext)
         return report

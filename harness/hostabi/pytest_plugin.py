@@ -228,7 +228,9 @@ def pytest_runtest_makereport(
     if call.excinfo is not None:
         error = call.excinfo.value
         outcome = outcomes.judge(error)
-        if call.when != "call" and outcome is Outcome.FAIL:
+        if hasattr(report, "wasxfail"):
+            outcome = Outcome.UNSUPPORTED  # expected, with a reason: so not a finding
+        elif call.when != "call" and outcome is Outcome.FAIL:
             outcome = Outcome.ERROR
         item.stash[OUTCOME] = outcome
         item.stash[_LOST] = item.stash.get(_LOST, False) or outcomes.guest_lost(error)

@@ -144,6 +144,8 @@ OUTCOMES = """
     @pytest.fixture
     def broken(): assert 0
     def test_fixture(kernel, broken): pass
+    @pytest.mark.xfail(raises=AssertionError, reason="crun has no such option")
+    def test_known(kernel): assert 0
 """
 
 
@@ -157,9 +159,11 @@ def test_each_outcome_is_recorded_with_its_reason(inside: pytest.Pytester) -> No
         "test_bug": Outcome.ERROR,
         "test_unsupported": Outcome.UNSUPPORTED,
         "test_fixture": Outcome.ERROR,
+        "test_known": Outcome.UNSUPPORTED,
     }
     cells = {cell.test.partition("::")[2]: cell for cell in read(inside).cells().values()}
     assert cells["test_unsupported"].reason == "no openat2 (ENOSYS)"
+    assert cells["test_known"].reason == "known: crun has no such option"
     assert "assert 1 == 2" in cells["test_fail"].detail
     assert {cell.build for cell in cells.values()} == {"6.1.9-1"}
 
@@ -168,8 +172,8 @@ def test_a_second_session_repeats_errors_only(inside: pytest.Pytester) -> None:
     inside.makepyfile(OUTCOMES)
     inside.runpytest("--kernel", "6.1", "--journal", "j.jsonl")
     again = inside.runpytest("--kernel", "6.1", "--journal", "j.jsonl")
-    again.assert_outcomes(errors=2, deselected=4)
-    again.stdout.fnmatch_lines(["*4 cells are in *j.jsonl already*"])
+    again.assert_outcomes(errors=2, deselected=5)
+    again.stdout.fnmatch_lines(["*5 cells are in *j.jsonl already*"])
 
 
 def test_a_session_with_nothing_left_passes(inside: pytest.Pytester) -> None:
