@@ -96,9 +96,11 @@ def ext4_image(
         work = target.parent / "work"
         work.mkdir()
         listed = list(entries(work))
-        _make(packages, target, listed, label, size or _fitting(listed), journal=journal)
+        packages.tree(list(_NAMES), SUITE)  # fetched before the step that is timed
+        with packages.progress.task(f"make the {label} disk"):
+            _make(packages, target, listed, label, size or _fitting(listed), journal=journal)
 
-    return packages.cache.file("disks", f"{label}-{name}", build)
+    return packages.cache.file("disks", f"{label}-{name}", build, label=f"the {label} disk")
 
 
 def _make(

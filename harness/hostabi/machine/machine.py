@@ -223,12 +223,13 @@ def _warm(plan: Plan, packages: Packages, progress: Progress) -> Machine:
     key = plan.state_key
 
     def make(path: Path) -> None:
-        try:
-            machine = boot(plan)
-        except HostabiError as error:
-            raise _NotSavedError(error) from error
-        with machine:
-            _save(machine, path)
+        with progress.task(f"boot {plan.build.name} and save it"):
+            try:
+                machine = boot(plan)
+            except HostabiError as error:
+                raise _NotSavedError(error) from error
+            with machine:
+                _save(machine, path)
 
     saved = states.obtain(packages.cache, key, make, plan.emulator.version)
     try:
