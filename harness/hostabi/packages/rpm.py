@@ -1,6 +1,11 @@
 """The .rpm format, as far as unpacking needs it: two headers and a cpio archive.
 
 Source: the RPM project's "RPM Package File Structure" (V4), and cpio(5) for newc.
+
+The rpmfile library is not used: it reads a zstd payload into memory whatever
+its size, seeks backwards in an xz one (and unpacks it anew from the start each
+time), trusts the counts in a header, and tells neither hard links nor devices
+from files. What remains besides that is the two headers below.
 """
 
 from __future__ import annotations
