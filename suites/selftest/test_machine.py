@@ -35,11 +35,12 @@ from hostabi.model import Variant
 from hostabi.packages.cache import Cache
 from hostabi.packages.context import Packages
 from hostabi.packages.sources import Mirror
+from hostabi.progress import Silent
 
 FAKE = Path(__file__).parent / "fake_qemu.py"
 
 
-class Said:
+class Said(Silent):
     """A progress that remembers what was said."""
 
     def __init__(self) -> None:
@@ -357,7 +358,7 @@ def test_nothing_survives_the_death_of_the_parent(tmp_path: Path) -> None:
     parent.communicate()
     import select
 
-    ready, _, _ = select.select([watched], [], [], 5)
+    ready, _, _ = select.select([watched], [], [], 30)
     os.close(watched)
     assert ready, "the emulator outlived the one that started it"
 
