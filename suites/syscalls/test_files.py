@@ -89,6 +89,7 @@ class Files(Script):
         self.open_files: list[tuple[Ref, Description]] = []
         for name in ("f", "g"):
             self.do_open(name, C.O_RDWR, C.O_CREAT)
+        self.do_open("f", C.O_RDWR, C.O_APPEND)
 
     def pick(self, index: int) -> tuple[Ref, Description]:
         return self.open_files[index % len(self.open_files)]

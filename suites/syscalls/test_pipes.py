@@ -18,6 +18,9 @@ from hostabi.syscalls.trace import Trace
 PIPE_BUF = C.PIPE_BUF
 SPLICE_F_NONBLOCK = 2  # splice(2); the kernel keeps it out of its UAPI headers
 
+CAPACITIES = (PAGE, 4 * PAGE)
+"""Small, so that full pipes are common."""
+
 size = st.one_of(sizes(2 * PAGE + 1), st.just(3 * PAGE))
 which = st.integers(0, 1)
 
@@ -46,12 +49,11 @@ class Pipes(Script):
         ignore = self.struct("struct sigaction", sa_handler=C.SIG_IGN)
         self.returns(0, "rt_sigaction", C.SIGPIPE, ignore, 0, 8)
         flags = C.O_NONBLOCK | C.O_CLOEXEC | (C.O_DIRECT if packets else 0)
-        for _ in range(2):
+        for capacity in CAPACITIES:
             ends = self.buffer(8)
             self.returns(0, "pipe2", ends, flags, out=[ends])
             reader, writer = ends.word(0), ends.word(1)
-            # One page, so that full pipes are common.
-            self.returns(PAGE, "fcntl", writer, C.F_SETPIPE_SZ, PAGE)
+            self.returns(capacity, "fcntl", writer, C.F_SETPIPE_SZ, capacity)
             self.pipes.append((reader, writer))
 
     def step(self, what: tuple) -> None:
@@ -108,11 +110,11 @@ class Pipes(Script):
 class Pipe:
     """What a pipe holds, as the trace tells it; each item is what one read may take of."""
 
-    def __init__(self, packets: bool) -> None:
+    def __init__(self, packets: bool, capacity: int) -> None:
         self.packets = packets
         self.items: deque[bytes] = deque()
         self.reader = self.writer = True
-        self.capacity = PAGE
+        self.capacity = capacity
 
     @property
     def content(self) -> bytes:
@@ -148,7 +150,7 @@ class Seen:
 
 def follow(steps: list[tuple], packets: bool, trace: Trace) -> None:
     """Replays the steps with the kernel's answers; each must be one the model allows."""
-    pipes = [Pipe(packets), Pipe(packets)]
+    pipes = [Pipe(packets, capacity) for capacity in CAPACITIES]
     for kind, ref, index, *rest in steps:
         FOLLOW[kind](Seen(trace, ref, trace[ref], pipes[index], pipes[1 - index]), *rest)
 
