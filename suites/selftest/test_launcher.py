@@ -26,6 +26,7 @@ if sys.argv[1] == "venv":
     for name in ("hostabi", "pytest"):
         (bin / name).write_text("#!/bin/sh\\necho " + name + ' "$@"\\n')
         (bin / name).chmod(0o755)
+    (bin / "python").symlink_to("/bin/false")
 sys.exit(int(os.environ.get("UV_FAILS", "0")))
 """
 
@@ -96,6 +97,15 @@ def test_a_changed_project_is_installed_anew(fresh: Fresh) -> None:
     fresh.run("run")
     (fresh.folder / "pyproject.toml").write_text("[project]\nname = 'x'\n")
     fresh.run("run")
+    assert (fresh.calls("venv"), fresh.calls("pip install")) == (1, 2)
+
+
+def test_another_python_needs_another_environment(fresh: Fresh) -> None:
+    fresh.run("run")
+    python = fresh.folder / ".venv" / "bin" / "python"
+    python.unlink(missing_ok=True)
+    python.symlink_to("/bin/true")
+    fresh.run("run")
     assert (fresh.calls("venv"), fresh.calls("pip install")) == (2, 2)
 
 
@@ -108,8 +118,7 @@ def test_two_at_once_set_up_once(fresh: Fresh) -> None:
 
 
 def test_a_setup_that_failed_is_done_again(fresh: Fresh) -> None:
-    (fresh.tools / "python3").symlink_to("/bin/false")
-    code, out, error = fresh.run("run", UV_FAILS="1", PIP_NO_INDEX="1", PIP_FIND_LINKS="")
+    code, out, error = fresh.run("run", UV_FAILS="1", PIP_NO_INDEX="1", PIP_CONFIG_FILE="/dev/null")
     assert (code, out) == (2, "")
     assert "cannot install" in error
     assert "try: " in error
