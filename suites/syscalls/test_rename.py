@@ -18,8 +18,8 @@ PATHS = tuple("/".join(parts) for depth in (1, 2, 3) for parts in product(NAMES,
 
 path = st.one_of(st.sampled_from(PATHS[:6]), st.sampled_from(PATHS[:6]), st.sampled_from(PATHS))
 how = st.one_of(
-    st.sampled_from([0, 0, C.RENAME_NOREPLACE, C.RENAME_EXCHANGE, C.RENAME_EXCHANGE]),
-    st.sampled_from([C.RENAME_NOREPLACE | C.RENAME_EXCHANGE, 1 << 20]),
+    st.sampled_from([0, 0, C.RENAME_NOREPLACE, C.RENAME_EXCHANGE]),
+    st.sampled_from([0, 0, 0, C.RENAME_NOREPLACE | C.RENAME_EXCHANGE, 1 << 20]),
 )
 operation = st.one_of(
     st.tuples(st.just("mkdir"), path),
@@ -58,6 +58,13 @@ class Names(Script):
         super().__init__()
         self.top = Node("dir")
         self.files = 0
+        # From an empty tree most operations only find that nothing is there.
+        for folder in NAMES:
+            self.do_mkdir(folder)
+        self.do_create("a/a")
+        self.do_create("b/a")
+        self.do_link("a/a", "a/b")
+        self.do_mkdir("b/b")
 
     def add(self, operation: tuple) -> None:
         getattr(self, f"do_{operation[0]}")(*operation[1:])
