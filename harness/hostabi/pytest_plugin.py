@@ -155,7 +155,7 @@ def _start_journal(config: pytest.Config, path: Path) -> None:
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
     pool = _guests(config)
     names = {spec: pool.build(spec).name for spec in config.stash[_SPECS]}
-    journal = journal_module.Journal.open(path)
+    journal = journal_module.Journal.open(path, short=config.getoption("--short"))
     config.add_cleanup(journal.close)
     journal.begin(
         accelerator=config.getoption("--accel"),

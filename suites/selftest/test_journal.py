@@ -60,6 +60,15 @@ def test_results_of_another_source_are_not_reused(
         assert not journal.has(CellKey("6.1.1-1", "a"))
 
 
+def test_results_of_a_short_session_are_not_reused_by_a_full_one(tmp_path: Path) -> None:
+    with Journal.open(tmp_path / "j", short=True) as journal:
+        journal.append(cell(journal.begin(), "a"))
+    with Journal.open(tmp_path / "j", short=True) as journal:
+        assert journal.has(CellKey("6.1.1-1", "a"))
+    with Journal.open(tmp_path / "j") as journal:
+        assert not journal.has(CellKey("6.1.1-1", "a"))
+
+
 def test_a_torn_last_line_is_cut_off(tmp_path: Path) -> None:
     path = tmp_path / "j"
     with Journal.open(path) as journal:
@@ -191,6 +200,7 @@ def test_a_capture_counts_only_while_its_file_is_unharmed(tmp_path: Path) -> Non
     (tmp_path / "c").write_text("hello")
     with Journal.open(tmp_path / "j") as journal:
         journal.append(CaptureDone(journal.begin(), "6.1.1-1", "c", digest, 5))
+    with Journal.open(tmp_path / "j", short=True) as journal:
         assert journal.capture("6.1.1-1") == tmp_path / "c"
         assert journal.capture("5.10.1-1") is None
         (tmp_path / "c").write_text("hellO")

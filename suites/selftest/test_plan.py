@@ -106,9 +106,19 @@ def test_each_kernel_is_captured_and_tested_and_then_all_together(tmp_path: Path
 
 def test_a_second_run_captures_nothing_again(tmp_path: Path) -> None:
     execute(tmp_path / "j")
-    report, _ = execute(tmp_path / "j")
+    report, suite = execute(tmp_path / "j")
     assert sorted(report.reused) == ["5.10.9-1", "6.1.9-1", "7.3.9-1"]
     assert not report.captured
+    assert not suite.calls
+
+
+def test_a_run_over_other_kernels_or_with_errors_runs_the_suites_again(tmp_path: Path) -> None:
+    execute(tmp_path / "j")
+    with Journal.open(tmp_path / "j") as journal:
+        session = journal.begin()
+        journal.append(TestCell(session, "6.1.9-1", "syscalls/t.py::t", Outcome.ERROR))
+    _, suite = execute(tmp_path / "j", ["5.10", "6.1"])
+    assert [words[:2] for words in suite.calls] == [["--kernel", "6.1.9-1"], ["--lockstep", "only"]]
 
 
 def test_what_fails_for_one_kernel_leaves_the_others_whole(tmp_path: Path) -> None:

@@ -59,7 +59,7 @@ def run(options: argparse.Namespace, context: Context) -> int:
     from hostabi.runs.journal import Journal
 
     path = journal_file(options)
-    with Journal.open(path) as journal, context.guests(options) as guests:
+    with Journal.open(path, short=options.short) as journal, context.guests(options) as guests:
         if journal.torn:
             context.progress.say(f"{path}: cut off {journal.torn} bytes of a record torn in two")
         if options.fresh:

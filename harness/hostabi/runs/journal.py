@@ -32,11 +32,21 @@ import msgspec
 from hostabi import __version__, resources
 from hostabi.errors import InputError, StorageError
 from hostabi.model import SCHEMA, Outcome
-from hostabi.runs.records import BuildUsed, CaptureDone, CellKey, Record, Session, TestCell
+from hostabi.runs.records import (
+    BuildUsed,
+    CaptureDone,
+    CellKey,
+    Record,
+    Session,
+    SurfaceError,
+    TestCell,
+)
 
 ENVIRONMENT = "HOSTABI_JOURNAL_DESCRIPTOR"
 """Names the descriptor of a journal that a parent process holds open and locked."""
 
+_SHORT = "-short"
+"""Ends the source of a session with few examples."""
 _LINE_LIMIT = 1 << 20
 _DETAIL_LIMIT = 16_000
 _NOT_MEASURING = {"cli.py", "commands", "diff", "results", "selftest"}
@@ -69,9 +79,20 @@ class Contents:
         return {capture.build: capture for capture in self.of(CaptureDone)}
 
     def since(self, source: str) -> Contents:
-        """Only what was measured by sessions of the same ``source`` digest."""
-        same = {session.session for session in self.of(Session) if session.source == source}
-        return Contents(tuple(record for record in self.records if record.session in same))
+        """Only what was measured by sessions of the same ``source``.
+
+        What a short session captured counts in a full one too, and the other way round.
+        """
+        digest = source.removesuffix(_SHORT)
+        sources = {session.session: session.source for session in self.of(Session)}
+
+        def counts(record: Record) -> bool:
+            its = sources.get(record.session, "")
+            if isinstance(record, BuildUsed | CaptureDone | SurfaceError):
+                return its.removesuffix(_SHORT) == digest
+            return its == source
+
+        return Contents(tuple(record for record in self.records if counts(record)))
 
 
 def parse(data: bytes, name: str) -> Contents:
@@ -133,11 +154,11 @@ class Journal:
         contents: Contents,
         *,
         owned: bool,
-        source: str | None = None,
+        source: str,
     ) -> None:
         self.path = path
         self.session = ""
-        self.source = source_digest() if source is None else source
+        self.source = source
         self.torn = len(contents.torn)
         self._descriptor = descriptor
         self._owned = owned
@@ -145,9 +166,10 @@ class Journal:
         self._cells = contents.since(self.source).cells()
 
     @classmethod
-    def open(cls, path: Path) -> Self:
+    def open(cls, path: Path, *, short: bool = False) -> Self:
         """Open ``path`` for writing, making it and its folder if needed.
 
+        What a ``short`` session found, with few examples, is not reused by a full one.
         Raises InputError when another run writes to it or when it is not ours
         to append to, StorageError when it cannot be written.
         """
@@ -169,7 +191,8 @@ class Journal:
             contents = parse(_read_all(descriptor), str(path))
             if contents.torn:
                 os.ftruncate(descriptor, os.fstat(descriptor).st_size - len(contents.torn))
-            return cls(path, descriptor, contents, owned=True)
+            source = f"{source_digest()}{_SHORT}" if short else source_digest()
+            return cls(path, descriptor, contents, owned=True, source=source)
         except BaseException:
             os.close(descriptor)
             raise

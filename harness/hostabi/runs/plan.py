@@ -25,7 +25,7 @@ from hostabi.runs import capture
 from hostabi.runs import journal as journals
 from hostabi.runs.guests import Guests
 from hostabi.runs.journal import Journal
-from hostabi.runs.records import Finished, StepError
+from hostabi.runs.records import Finished, StepError, SuitesDone
 
 if TYPE_CHECKING:
     from hostabi.kernels.build import Build
@@ -155,26 +155,40 @@ class Run:
 
     def _run_suites(self, build: Build) -> None:
         arguments = ["--kernel", self._spec(build), "--lockstep", "without", "--jobs", "1"]
-        self._judge(build.name, self._suite(build.name, self._folders(), arguments))
+        self._through(build.name, build.name, arguments)
 
     def _run_lockstep(self, builds: Sequence[Build]) -> None:
         self.guests.close_idle()  # their memory is needed by the machines in lockstep
         arguments = ["--lockstep", "only"]
         for build in builds:
             arguments += ["--kernel", self._spec(build)]
-        self._judge("lockstep", self._suite("lockstep", self._folders(), arguments))
+        self._through("lockstep", "+".join(build.name for build in builds), arguments)
+
+    def _through(self, label: str, name: str, arguments: Sequence[str]) -> None:
+        """Run the suites, unless they went through before and left nothing to repeat."""
+        folders = self._folders()
+        given = (*self.options.suites, *self.options.arguments, *arguments)
+        contents = self.journal.contents().since(self.journal.source)
+        errors = any(
+            cell.outcome is Outcome.ERROR and key.build == name
+            for key, cell in contents.cells().items()
+        )
+        done = {(record.build, record.arguments) for record in contents.of(SuitesDone)}
+        if (name, given) in done and not errors:
+            self.progress.say(f"{label}: the suites' results are in {self.journal.path} already")
+            return
+        code = self._suite(label, folders, arguments)
+        # A failing test is in the journal; anything else means that the suites did not run.
+        if code not in (0, 1, 5):
+            raise HostabiError(
+                f"{label}: pytest ended with {code}", advice="its output above says why"
+            )
+        self.journal.append(SuitesDone(self.journal.session, name, given))
 
     def _spec(self, build: Build) -> str:
         """How the build is named to pytest: exactly, for the mirror may move on meanwhile."""
         paths = (spec for spec in self.options.specs if "/" in spec)
         return next((path for path in paths if self.guests.build(path) == build), build.name)
-
-    def _judge(self, name: str, code: int) -> None:
-        """A failing test is in the journal; anything else means that the suites did not run."""
-        if code not in (0, 1, 5):
-            raise HostabiError(
-                f"{name}: pytest ended with {code}", advice="its output above says why"
-            )
 
     def _folders(self) -> list[str]:
         base = resources.suites()

@@ -82,6 +82,14 @@ class CellKey(msgspec.Struct, frozen=True):
     variant: str = ""
 
 
+class SuitesDone(msgspec.Struct, frozen=True, tag_field="record", tag="suites"):
+    """The suites went through on a build, or on several joined by ``+``, with these arguments."""
+
+    session: str
+    build: str
+    arguments: tuple[str, ...]
+
+
 class CaptureDone(msgspec.Struct, frozen=True, tag_field="record", tag="capture"):
     """A capture that was saved. ``file`` is relative to the journal's folder."""
 
@@ -121,5 +129,13 @@ class Finished(msgspec.Struct, frozen=True, tag_field="record", tag="finished"):
 
 
 Record = (
-    Session | BuildUsed | Planned | TestCell | CaptureDone | SurfaceError | StepError | Finished
+    Session
+    | BuildUsed
+    | Planned
+    | TestCell
+    | SuitesDone
+    | CaptureDone
+    | SurfaceError
+    | StepError
+    | Finished
 )
