@@ -12,7 +12,7 @@ import pytest
 from hostabi.model import Outcome, Variant
 from hostabi.runs import outcomes
 from hostabi.runs.journal import Journal
-from hostabi.runs.records import BuildUsed, CellKey, Planned, TestCell
+from hostabi.runs.records import BuildUsed, CellKey, Planned, TestCell, together
 
 OUTCOME = pytest.StashKey[Outcome]()
 VARIANT = Variant()
@@ -74,7 +74,7 @@ class Recorder:
         if "kernel_spec" in values:
             build = self._names[str(values["kernel_spec"])]
         elif "lockstep" in fixtures:
-            build = "+".join(self._names.values())
+            build = together(self._names.values())
         else:
             return None
         booted = variant(item)

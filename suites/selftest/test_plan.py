@@ -20,7 +20,7 @@ from hostabi.runs import plan
 from hostabi.runs.capture import Taken
 from hostabi.runs.guests import Guests
 from hostabi.runs.journal import Journal
-from hostabi.runs.records import Finished, StepError, TestCell
+from hostabi.runs.records import Finished, StepError, TestCell, together
 
 SPECS = ("5.10", "6.1", "7.3")
 
@@ -37,7 +37,7 @@ def resolve(spec: str) -> SimpleNamespace:
         raise PackageError("0.1 is gone")
     return SimpleNamespace(
         line=spec,
-        name=f"{spec}.9-1",
+        name=f"{spec}.9-1~bpo13+1",
         release=spec,
         version=spec,
         flavour="cloud-amd64",
@@ -74,7 +74,7 @@ class Suite:
         self.calls.append(list(arguments))
         names = [arguments[at + 1] for at, word in enumerate(arguments) if word == "--kernel"]
         self.journal.append(
-            TestCell(self.journal.session, "+".join(names), "syscalls/t.py::t", Outcome.PASS)
+            TestCell(self.journal.session, together(names), "syscalls/t.py::t", Outcome.PASS)
         )
         return 0
 
@@ -94,20 +94,20 @@ def execute(path: Path, specs: Sequence[str] = SPECS) -> tuple[plan.Report, Suit
 def test_each_kernel_is_captured_and_tested_and_then_all_together(tmp_path: Path) -> None:
     report, suite = execute(tmp_path / "j")
     assert [build.line for build in report.builds] == list(SPECS)
-    assert sorted(report.captured) == ["5.10.9-1", "6.1.9-1", "7.3.9-1"]
+    assert sorted(report.captured) == ["5.10.9-1~bpo13+1", "6.1.9-1~bpo13+1", "7.3.9-1~bpo13+1"]
     assert not report.failed
     assert len(suite.calls) == 4
     assert suite.calls[-1].count("--kernel") == 3
     assert "only" in suite.calls[-1]
     contents = journals.read(tmp_path / "j")
     assert len(list(contents.of(Finished))) == 1
-    assert (tmp_path / "captures" / "6.1.9-1.json.zst").is_file()
+    assert (tmp_path / "captures" / "6.1.9-1~bpo13+1.json.zst").is_file()
 
 
 def test_a_second_run_captures_nothing_again(tmp_path: Path) -> None:
     execute(tmp_path / "j")
     report, suite = execute(tmp_path / "j")
-    assert sorted(report.reused) == ["5.10.9-1", "6.1.9-1", "7.3.9-1"]
+    assert sorted(report.reused) == ["5.10.9-1~bpo13+1", "6.1.9-1~bpo13+1", "7.3.9-1~bpo13+1"]
     assert not report.captured
     assert not suite.calls
 
@@ -116,17 +116,23 @@ def test_a_run_over_other_kernels_or_with_errors_runs_the_suites_again(tmp_path:
     execute(tmp_path / "j")
     with Journal.open(tmp_path / "j") as journal:
         session = journal.begin()
-        journal.append(TestCell(session, "6.1.9-1", "syscalls/t.py::t", Outcome.ERROR))
+        journal.append(TestCell(session, "6.1.9-1~bpo13+1", "syscalls/t.py::t", Outcome.ERROR))
     _, suite = execute(tmp_path / "j", ["5.10", "6.1"])
-    assert [words[:2] for words in suite.calls] == [["--kernel", "6.1.9-1"], ["--lockstep", "only"]]
+    assert [words[:2] for words in suite.calls] == [
+        ["--kernel", "6.1.9-1~bpo13+1"],
+        ["--lockstep", "only"],
+    ]
 
 
 def test_what_fails_for_one_kernel_leaves_the_others_whole(tmp_path: Path) -> None:
     report, _ = execute(tmp_path / "j", ["0.1", "6.66", "6.1"])
-    assert report.failed == {"0.1: fetch": "0.1 is gone", "6.66.9-1: capture": "it does not boot"}
-    assert report.captured == ["6.1.9-1"]
+    assert report.failed == {
+        "0.1: fetch": "0.1 is gone",
+        "6.66.9-1~bpo13+1: capture": "it does not boot",
+    }
+    assert report.captured == ["6.1.9-1~bpo13+1"]
     steps = {(step.build, step.step) for step in journals.read(tmp_path / "j").of(StepError)}
-    assert steps == {("0.1", "fetch"), ("6.66.9-1", "capture")}
+    assert steps == {("0.1", "fetch"), ("6.66.9-1~bpo13+1", "capture")}
     assert plan.exit_code(report, journals.read(tmp_path / "j"), 0) == 3
 
 
@@ -141,7 +147,9 @@ def test_what_fails_for_one_kernel_leaves_the_others_whole(tmp_path: Path) -> No
     ],
 )
 def test_exit_codes(outcomes: list[Outcome], breaks: int, code: int) -> None:
-    cells = [TestCell("s", "6.1.9-1", str(at), outcome) for at, outcome in enumerate(outcomes)]
+    cells = [
+        TestCell("s", "6.1.9-1~bpo13+1", str(at), outcome) for at, outcome in enumerate(outcomes)
+    ]
     report = plan.Report(builds=[resolve("6.1")])  # type: ignore[list-item]
     assert plan.exit_code(report, journals.Contents(tuple(cells)), breaks) == code
 
@@ -190,5 +198,5 @@ def test_a_run_killed_in_the_middle_is_resumed(tmp_path: Path) -> None:
     assert len(contents.cells()) == 1
     assert not list(contents.of(Finished))
     report, _ = execute(path, ["6.1"])
-    assert report.reused == ["6.1.9-1"]
+    assert report.reused == ["6.1.9-1~bpo13+1"]
     assert not report.captured

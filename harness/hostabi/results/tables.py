@@ -15,7 +15,15 @@ from tabulate import tabulate
 
 from hostabi.model import Outcome
 from hostabi.runs.journal import Contents
-from hostabi.runs.records import BuildUsed, Finished, Planned, StepError, SurfaceError, TestCell
+from hostabi.runs.records import (
+    BuildUsed,
+    Finished,
+    Planned,
+    StepError,
+    SurfaceError,
+    TestCell,
+    members,
+)
 
 MARKS = {
     Outcome.PASS: "pass",
@@ -45,9 +53,7 @@ class Results:
         wanted = tuple(names) if names is not None else (last.builds if last else tuple(known))
         builds = [known[name] for name in dict.fromkeys(wanted) if name in known]
         chosen = {build.name for build in builds}
-        cells = [
-            cell for key, cell in contents.cells().items() if set(key.build.split("+")) <= chosen
-        ]
+        cells = [cell for key, cell in contents.cells().items() if members(key.build) <= chosen]
         return cls(contents, tuple(sorted(builds, key=_age)), tuple(cells))
 
     @property
@@ -130,7 +136,7 @@ def matrix(results: Results, form: str = "simple") -> str:
     rows_seen: set[tuple[str, str]] = set()
     for cell in results.cells:
         suite = suite_of(cell.test)
-        row = (suite, cell.runtime) if "+" not in cell.build else (suite, "lockstep")
+        row = (suite, cell.runtime) if not _joint(cell) else (suite, "lockstep")
         rows_seen.add(row)
         counts[(*row, cell.build)][cell.outcome] += 1
     single = [row for row in sorted(rows_seen) if row[1] != "lockstep"]
@@ -144,7 +150,7 @@ def matrix(results: Results, form: str = "simple") -> str:
     parts = [_table(rows, ["suite", *map(column, results.builds)], form)] if rows else []
     together: Counter[Outcome] = Counter()
     for cell in results.cells:
-        if "+" in cell.build:
+        if _joint(cell):
             together[cell.outcome] += 1
     if together:
         parts.append(f"in lockstep on several kernels: {_tally(together)}")
@@ -161,7 +167,7 @@ def missing(results: Results) -> list[str]:
     return [
         f"not complete: {suite} on {build}: {have[(build, suite)]} of {planned} cells"
         for (build, suite), planned in sorted(results.planned().items())
-        if set(build.split("+")) <= names and have[(build, suite)] < planned
+        if members(build) <= names and have[(build, suite)] < planned
     ]
 
 
@@ -173,7 +179,7 @@ def by_test(results: Results, suite: str, form: str = "github") -> str:
             cells[(cell.test, _how(cell))][cell.build] = cell
     rows = []
     for (test, how), by_build in sorted(cells.items()):
-        together = [cell for name, cell in by_build.items() if "+" in name]
+        together = [cell for cell in by_build.values() if _joint(cell)]
         marks = (
             [MARKS[together[0].outcome]] * len(results.builds)
             if together
@@ -216,8 +222,13 @@ def _tally(counts: Counter[Outcome]) -> str:
 
 
 def _how(cell: TestCell) -> str:
-    parts = [cell.runtime, cell.variant, "lockstep" if "+" in cell.build else ""]
+    parts = [cell.runtime, cell.variant, "lockstep" if _joint(cell) else ""]
     return " ".join(part for part in parts if part)
+
+
+def _joint(cell: TestCell) -> bool:
+    """Whether the cell was measured on several builds in lockstep."""
+    return len(members(cell.build)) > 1
 
 
 def _short(test: str) -> str:

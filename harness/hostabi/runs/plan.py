@@ -25,7 +25,7 @@ from hostabi.runs import capture
 from hostabi.runs import journal as journals
 from hostabi.runs.guests import Guests
 from hostabi.runs.journal import Journal
-from hostabi.runs.records import Finished, StepError, SuitesDone
+from hostabi.runs.records import Finished, StepError, SuitesDone, members, together
 
 if TYPE_CHECKING:
     from hostabi.kernels.build import Build
@@ -162,7 +162,7 @@ class Run:
         arguments = ["--lockstep", "only"]
         for build in builds:
             arguments += ["--kernel", self._spec(build)]
-        self._through("lockstep", "+".join(build.name for build in builds), arguments)
+        self._through("lockstep", together(build.name for build in builds), arguments)
 
     def _through(self, label: str, name: str, arguments: Sequence[str]) -> None:
         """Run the suites, unless they went through before and left nothing to repeat."""
@@ -264,7 +264,7 @@ class Run:
 def exit_code(report: Report, contents: journals.Contents, open_breaks: int) -> int:
     """3 when something could not be found out, else 1 for a break or a failing test, else 0."""
     names = {build.name for build in report.builds}
-    cells = [cell for key, cell in contents.cells().items() if set(key.build.split("+")) <= names]
+    cells = [cell for key, cell in contents.cells().items() if members(key.build) <= names]
     if report.failed or any(cell.outcome is Outcome.ERROR for cell in cells) or not names:
         return 3
     if open_breaks or any(cell.outcome is Outcome.FAIL for cell in cells):

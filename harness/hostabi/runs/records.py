@@ -2,9 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import msgspec
 
 from hostabi.model import SCHEMA, Outcome
+
+_SEPARATOR = ","
+"""Between builds that were measured together; in no version, where ``+`` and ``~`` are common."""
+
+
+def together(builds: Iterable[str]) -> str:
+    """One name for builds that are measured in lockstep."""
+    return _SEPARATOR.join(builds)
+
+
+def members(name: str) -> frozenset[str]:
+    """The builds of such a name, or the one build that it is."""
+    return frozenset(name.split(_SEPARATOR))
 
 
 class Session(msgspec.Struct, frozen=True, tag_field="record", tag="session"):
@@ -74,7 +89,7 @@ class TestCell(msgspec.Struct, frozen=True, tag_field="record", tag="cell"):
 
 
 class CellKey(msgspec.Struct, frozen=True):
-    """The identity of a cell. Lockstep cells name all their builds, joined by ``+``."""
+    """The identity of a cell. Lockstep cells name all their builds, see :func:`together`."""
 
     build: str
     test: str
@@ -83,7 +98,7 @@ class CellKey(msgspec.Struct, frozen=True):
 
 
 class SuitesDone(msgspec.Struct, frozen=True, tag_field="record", tag="suites"):
-    """The suites went through on a build, or on several joined by ``+``, with these arguments."""
+    """The suites went through, with these arguments. ``build`` as in :class:`CellKey`."""
 
     session: str
     build: str
