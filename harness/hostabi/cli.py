@@ -63,7 +63,7 @@ def parser() -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit code."""
-    options = parser().parse_args(arguments)
+    options = _parse(sys.argv[1:] if arguments is None else arguments)
     try:
         progress = terminal.progress() if options.bars else terminal.LineProgress()
         with progress:
@@ -87,6 +87,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stderr.write(f"hostabi: {storage}\n")
         return storage.exit_code
     return code
+
+
+def _parse(words: Sequence[str]) -> argparse.Namespace:
+    """Read the words. What follows -- is a command's own, whatever options come before it.
+
+    argparse alone cannot: once an option has followed KERNEL, it takes no COMMAND.
+    """
+    cut = words.index("--") if "--" in words else len(words)
+    if "exec" in words[:cut]:
+        options = parser().parse_args(words[:cut])
+        if options.command is exec_.run:
+            options.argv = [*options.argv, *words[cut + 1 :]]
+            return options
+    return parser().parse_args(words)
 
 
 def script() -> NoReturn:

@@ -171,6 +171,20 @@ def test_exec_on_the_running_kernel(
     assert capfdbinary.readouterr().out == b"typed\n"
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["exec", "6.1", "--flavour", "amd64", "--", "ls", "--all", "--", "x"],
+        ["--flavour", "amd64", "exec", "6.1", "--", "ls", "--all", "--", "x"],
+        ["exec", "6.1", "ls", "--flavour", "amd64", "--", "--all", "--", "x"],
+    ],
+)
+def test_exec_takes_options_before_the_command(words: list[str]) -> None:
+    options = cli._parse(words)
+    assert options.flavour == "amd64"
+    assert options.argv == ["ls", "--all", "--", "x"]
+
+
 def test_shell_needs_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["shell", "6.1"]) == 2
     assert "hostabi exec" in capsys.readouterr().err

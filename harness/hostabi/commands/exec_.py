@@ -32,7 +32,7 @@ def add(parsers: Parsers, shared: argparse.ArgumentParser) -> None:
         examples=EXAMPLES,
     )
     parser.add_argument("kernel", metavar="KERNEL")
-    parser.add_argument("argv", nargs="*", metavar="COMMAND", help="after --")
+    parser.add_argument("argv", nargs="*", metavar="COMMAND", help="after --", default=[])
     parser.add_argument("--timeout", type=float, default=30.0, metavar="SECONDS")
     parser.add_argument("--runtimes", action="store_true", help="with the runtimes' disk")
     image_options(parser)
@@ -40,7 +40,7 @@ def add(parsers: Parsers, shared: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace, context: Context) -> int:
     """Run a command and hand its output and status on."""
-    argv = options.argv[1:] if options.argv[:1] == ["--"] else options.argv
+    argv = options.argv
     if not argv:
         raise InputError("no command is given", advice="hostabi exec 6.1 -- uname -a")
     stdin = b"" if sys.stdin is None or sys.stdin.isatty() else sys.stdin.buffer.read()
