@@ -175,6 +175,7 @@ def test_build_whose_parts_are_not_listed_says_which(archive):
     [
         ("6.1.192-3", "6.1.192-2"),
         ("6.1.0-99", "6.1.192"),
+        ("6.1.0-57", "6.1.0-56"),
         ("6.19", "6.18"),
         ("6.2", "6.12"),
         ("newest", "mainline"),

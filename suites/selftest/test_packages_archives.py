@@ -173,6 +173,14 @@ def test_rpm_that_reaches_out(tmp_path: Path, name: str) -> None:
         unpack_any(tmp_path / "bad.rpm", tmp_path)
 
 
+@pytest.mark.parametrize(("content", "said"), [(b"", "empty"), (b"\x7fELF" * 9, "neither")])
+@pytest.mark.parametrize("name", ["x.rpm", "x.deb"])
+def test_what_is_no_package(tmp_path: Path, name: str, content: bytes, said: str) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(ArchiveError, match=said):
+        unpack_any(tmp_path / name, tmp_path / "root")
+
+
 def test_truncated_rpm(tmp_path: Path) -> None:
     whole = rpm([("./a", 0o100644, bytes(range(256)) * 40)])
     for keep in (50, 110, 200, len(whole) - 20):

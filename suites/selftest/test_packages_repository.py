@@ -6,6 +6,7 @@ import base64
 import errno
 import multiprocessing
 import os
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -287,6 +288,22 @@ def test_goes_on_without_the_mirror(repo: Repo, tmp_path: Path) -> None:
     assert "502" in suite.notes[0]
     with pytest.raises(UnreachableError):
         repo.packages(tmp_path / "elsewhere").suite("test")
+
+
+def test_a_host_that_is_down_is_not_asked_again(
+    repo: Repo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))  # nobody listens
+        repo.base = f"http://127.0.0.1:{closed.getsockname()[1]}"
+        packages = repo.packages(tmp_path / "cache")
+        with pytest.raises(UnreachableError, match=r"after 5 attempts: .*refused"):
+            packages.suite("test")
+        with pytest.raises(UnreachableError, match=r"cannot be reached: .*refused"):
+            packages.suite("test")
+        monkeypatch.setattr(fetch, "DOWN", 0.0)
+        with pytest.raises(UnreachableError, match="after 5 attempts"):
+            packages.suite("test")
 
 
 def test_a_fresh_release_is_not_asked_for_again(repo: Repo, tmp_path: Path) -> None:

@@ -243,7 +243,8 @@ def _unknown(
             " 6.1.192-2, a path with a slash in it, or `running`",
         )
     of_flavour = [one for one in seen if one.flavour == flavour] or list(seen)
-    names = list(dict.fromkeys(one.name for one in of_flavour if one.line == line_of(spec)))
+    of_line = [one for one in of_flavour if one.line == line_of(spec)]
+    names = list(dict.fromkeys([*(one.name for one in of_line), *(one.abi for one in of_line)]))
     if not names:
         names = list(dict.fromkeys([*lines, *(one.line for one in of_flavour)]))
     near = difflib.get_close_matches(spec, names, n=6, cutoff=0.4) or names[:6]

@@ -22,8 +22,13 @@ _CONTROL = 64 << 20
 def unpack(path: Path, into: Path, *, members: Callable[[str], bool] | None = None) -> None:
     """Unpack a .deb or an .rpm, told apart by content. See :func:`unpack_deb`."""
     with path.open("rb") as file:
-        is_rpm = file.read(4) == rpm.MAGIC
-    (unpack_rpm if is_rpm else unpack_deb)(path, into, members=members)
+        magic = file.read(8)
+    if not magic.startswith((_AR_MAGIC, rpm.MAGIC)):
+        raise ArchiveError(
+            f"{path}: {'neither a .deb nor an .rpm' if magic else 'it is empty'}",
+            advice="fetch the file again",
+        )
+    (unpack_deb if magic == _AR_MAGIC else unpack_rpm)(path, into, members=members)
 
 
 def unpack_deb(path: Path, into: Path, *, members: Callable[[str], bool] | None = None) -> None:

@@ -26,6 +26,9 @@ BACKOFF = 0.5
 SLOWEST = 16 * 1024
 """Bytes a second below which a download is given up, after a minute's grace."""
 
+DOWN = 60.0
+"""Seconds for which a host that could not be reached is not tried again."""
+
 _T = TypeVar("_T")
 _ADVICE = "check the network, or name another mirror with HOSTABI_MIRROR"
 
@@ -51,7 +54,11 @@ class _Meter:
 
 
 class _TransientError(Exception):
-    """Worth another try."""
+    """Worth another try. ``down``: the host could not be reached at all."""
+
+    def __init__(self, reason: str, *, down: bool = False) -> None:
+        super().__init__(reason)
+        self.down = down
 
 
 @dataclass(frozen=True)
@@ -72,6 +79,8 @@ class Fetcher:
     progress: Progress = SILENT
     attempts: int = ATTEMPTS
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
+    _down: dict[str, tuple[float, str]] = field(default_factory=dict, repr=False, compare=False)
+    """Hosts that could not be reached, since when, and why."""
 
     @functools.cached_property
     def _client(self) -> httpx.Client:
@@ -99,7 +108,7 @@ class Fetcher:
                         raise VerificationError(f"{url} is larger than {limit} bytes")
                 declared = response.headers.get("content-length", "")
                 if declared.isdecimal() and int(declared) != len(body):
-                    raise _TransientError(f"{url} ended early")
+                    raise _TransientError("it ended early")
             return bytes(body)
 
         return self._retrying(url, attempt)
@@ -171,7 +180,7 @@ class Fetcher:
         with self._open(wanted.url, headers) as response:
             if response.status_code == 416:
                 part.unlink()  # longer than what the server has: begin anew
-                raise _TransientError(f"{wanted.url}: HTTP 416")
+                raise _TransientError("HTTP 416")
             if start and not _continues(response, start):
                 start = 0  # the server sends all of it again
             with part.open("r+b" if start else "wb") as file:
@@ -186,12 +195,16 @@ class Fetcher:
             with client.stream("GET", url, headers=headers) as response:
                 _check_status(response, url)
                 yield response
+        except (httpx.ConnectError, httpx.ConnectTimeout) as error:
+            why = str(error) or type(error).__name__
+            raise _TransientError(why, down=True) from error
         except httpx.TransportError as error:
-            raise _TransientError(f"{url}: {str(error) or type(error).__name__}") from error
+            raise _TransientError(str(error) or type(error).__name__) from error
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise PackageError(f"cannot fetch {url}: {error}", advice=_ADVICE) from error
 
     def _retrying(self, url: str, attempt: Callable[[], _T]) -> _T:
+        self._check_reachable(url)
         for number in range(self.attempts):
             try:
                 return attempt()
@@ -200,9 +213,24 @@ class Fetcher:
             if number + 1 < self.attempts:
                 # Two runs that failed together should not come back together.
                 time.sleep(min(8.0, BACKOFF * 2**number) * random.uniform(0.8, 1.2))  # noqa: S311
+        if last.down:
+            self._down[httpx.URL(url).netloc.decode()] = (time.monotonic(), str(last))
         raise UnreachableError(
             f"gave up on {url} after {self.attempts} attempts: {last}", advice=_ADVICE
         ) from last
+
+    def _check_reachable(self, url: str) -> None:
+        """Raise :class:`UnreachableError` at once when the host was found to be down just now.
+
+        Many suites lie on one mirror: without this, each would wait in vain in turn.
+        """
+        try:
+            host = httpx.URL(url).netloc.decode()
+        except httpx.InvalidURL:
+            return  # said when it is opened
+        since, why = self._down.get(host, (-DOWN, ""))
+        if why and time.monotonic() - since < DOWN:
+            raise UnreachableError(f"{host} cannot be reached: {why}", advice=_ADVICE)
 
 
 def _deadline(size: int) -> float:
@@ -214,7 +242,7 @@ def _chunks(response: httpx.Response, url: str, deadline: float) -> Iterator[byt
     for chunk in response.iter_raw():
         yield chunk
         if time.monotonic() > deadline:
-            raise _TransientError(f"{url} comes at less than {SLOWEST} bytes a second")
+            raise _TransientError(f"it comes at less than {SLOWEST} bytes a second")
 
 
 def _check_status(response: httpx.Response, url: str) -> None:
@@ -228,7 +256,7 @@ def _check_status(response: httpx.Response, url: str) -> None:
             "lock file with hostabi kernels lock",
         )
     if status in {408, 425, 429} or status >= 500:
-        raise _TransientError(f"{url}: HTTP {status}")
+        raise _TransientError(f"HTTP {status}")
     raise PackageError(f"{url} was refused with HTTP {status}", advice=_ADVICE)
 
 
@@ -261,4 +289,4 @@ def _copy(
             f"{wanted.url} has {done} bytes, the index promises {wanted.size}", advice=_ADVICE
         )
     if done < wanted.size:
-        raise _TransientError(f"{wanted.url} ended after {done} of {wanted.size} bytes")
+        raise _TransientError(f"it ended after {done} of {wanted.size} bytes")

@@ -128,7 +128,8 @@ class Opener:
             with suppress(HostabiError):
                 return self._from_kept(kept, archive, suite, "")
         try:
-            return self._online(kept, archive, suite, base)
+            with self.fetcher.progress.task(f"ask the mirror for {suite}"):
+                return self._online(kept, archive, suite, base)
         except UnreachableError as error:
             if not kept.is_file():
                 raise
