@@ -12,7 +12,7 @@ import pytest
 from hostabi.model import Outcome, Variant
 from hostabi.runs import outcomes
 from hostabi.runs.journal import Journal
-from hostabi.runs.records import BuildUsed, CellKey, Planned, TestCell, together
+from hostabi.runs.records import KNOWN, BuildUsed, CellKey, Planned, TestCell, together
 
 OUTCOME = pytest.StashKey[Outcome]()
 VARIANT = Variant()
@@ -122,7 +122,7 @@ class Recorder:
             error = call.excinfo.value
             cell.outcome = item.stash.get(OUTCOME, Outcome.ERROR)
             known = getattr(report, "wasxfail", "")
-            cell.reason = f"known: {known}" if known else outcomes.reason(error)
+            cell.reason = f"{KNOWN}{known}" if known else outcomes.reason(error)
             if cell.outcome is not Outcome.UNSUPPORTED:
                 cell.detail.append(report.longreprtext)
         return report

@@ -7,42 +7,19 @@ kept by its bundle and actions, and tests with the same bundle share one contain
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
 from hostabi.errors import CallError
 from hostabi.kernels.build import Build
 from hostabi.oci.actions import Action
-from hostabi.oci.deviations import known
 from hostabi.oci.driver import Runtime, Visit
 from hostabi.oci.records import Config
 from hostabi.oci.seen import Answers, Report, decode
 from hostabi.pytest_plugin import unsupported
 
-HERE = Path(__file__).parent
 Look = Callable[..., Answers]
 Key = tuple[str, str, bytes, tuple[Action, ...]]
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Expect what is known to fail: it is recorded as a failure, and does not fail the run.
-
-    Not strict: a mirror that serves a repaired runtime is no failure either.
-    """
-    deviations = known()
-    for item in items:
-        if HERE not in item.path.parents or not isinstance(item, pytest.Function):
-            continue
-        values = dict(item.callspec.params) if hasattr(item, "callspec") else {}
-        runtime = str(values.pop("runtime_name", ""))
-        values.pop("kernel_spec", None)
-        cases = frozenset(map(str, values.values()))
-        test = f"{item.path.name}::{item.originalname}"
-        for deviation in deviations:
-            if deviation.covers(test, runtime, cases):
-                reason = f"{deviation.reason} ({deviation.reference})"
-                item.add_marker(pytest.mark.xfail(raises=AssertionError, reason=reason))
 
 
 @pytest.fixture(scope="session")

@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 
 from hostabi.model import Outcome
+from hostabi.oci import deviations
+from hostabi.oci.deviations import Deviation
 from hostabi.runs import journal as journals
 
 CONFTEST = """
@@ -159,13 +161,28 @@ def test_each_outcome_is_recorded_with_its_reason(inside: pytest.Pytester) -> No
         "test_bug": Outcome.ERROR,
         "test_unsupported": Outcome.UNSUPPORTED,
         "test_fixture": Outcome.ERROR,
-        "test_known": Outcome.UNSUPPORTED,
+        "test_known": Outcome.FAIL,
     }
     cells = {cell.test.partition("::")[2]: cell for cell in read(inside).cells().values()}
     assert cells["test_unsupported"].reason == "no openat2 (ENOSYS)"
     assert cells["test_known"].reason == "known: crun has no such option"
     assert "assert 1 == 2" in cells["test_fail"].detail
     assert {cell.build for cell in cells.values()} == {"6.1.9-1"}
+
+
+def test_what_a_build_is_known_for_fails_without_failing_the_run(
+    inside: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    test = f"{inside.path.name}/test_odd.py::test_odd"
+    known = Deviation(test, "a bug", "https://a.mail", builds=("6.1.9-1",))
+    monkeypatch.setattr(deviations, "known", lambda: (known,))
+    inside.makepyfile(test_odd="def test_odd(kernel): assert kernel.line == '0'")
+    passed = inside.runpytest("--kernel", "6.1", "--journal", "j.jsonl")
+    passed.assert_outcomes(xfailed=1)
+    (cell,) = read(inside).cells().values()
+    assert (cell.outcome, cell.known) == (Outcome.FAIL, True)
+    assert cell.reason == "known: a bug (https://a.mail)"
+    inside.runpytest("--kernel", "6.12").assert_outcomes(failed=1)
 
 
 def test_a_second_session_repeats_errors_only(inside: pytest.Pytester) -> None:

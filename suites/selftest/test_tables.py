@@ -99,6 +99,17 @@ def test_reasons_are_told_once_for_all_kernels_that_share_them() -> None:
     ]
 
 
+def test_a_known_failure_is_told_apart() -> None:
+    known = cell(NEW, PIPES, Outcome.FAIL, reason="known: a bug (https://a.mail)")
+    shown = results(known, cell(OLD, PIPES, Outcome.FAIL, reason="2 != 3"))
+    assert "1 FAIL" in tables.matrix(shown)
+    assert "1 known" in tables.matrix(shown)
+    assert tables.remarks(shown) == [
+        "FAIL: pipes: order on 5.10: 2 != 3",
+        "known: pipes: order on 6.1: a bug (https://a.mail)",
+    ]
+
+
 def test_lockstep_is_told_apart() -> None:
     shown = results(cell(together([OLD, NEW]), PIPES, Outcome.FAIL, reason="they differ"))
     assert "in lockstep on several kernels: 1 FAIL" in tables.matrix(shown)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hostabi.pytest_plugin import unsupported
 from hostabi.syscalls.builder import Ref
 from hostabi.syscalls.cases import Case, Script, batches, hold, long_lists
 from hostabi.syscalls.strategies import flags, pattern
@@ -96,6 +97,8 @@ class Sealed(Script):
                 seals |= C.F_SEAL_SHRINK | C.F_SEAL_GROW | WRITES
             fresh = seals & C.F_SEAL_WRITE and not self.seals & C.F_SEAL_WRITE
             if fresh and any(entry.shared and entry.may_write for entry in self.maps):
+                if not asked & C.F_SEAL_WRITE:
+                    self.needs.add("memfd:exec-seal-refuses")
                 result = -errno.EBUSY
             else:
                 self.seals |= seals
@@ -148,7 +151,8 @@ class Sealed(Script):
             self.returns(-errno.EPERM, *arguments)
             return
         if shared and sealed:
-            # Read-only views of what is sealed: until 6.7 refused or counted as writable.
+            # Read-only views of what is sealed were refused, or counted as writable, before
+            # 158978945f31 ("mm: perform the mapping_map_writable() check after call_mmap()").
             self.needs.add("memfd:map-sealed")
         ref = self.works(*arguments, opaque=True)
         self.maps.append(Mapping(ref, shared, not (shared and sealed)))
@@ -193,6 +197,41 @@ def test_seals_hold(agent, features, batch):
 
     memfd_create(2), fcntl(2) on file seals, Documentation/userspace-api/mfd_noexec.rst.
     """
+    hold(agent, batch, features)
+
+
+def writer(others: int, data: bytes) -> Case:
+    """Somebody has the file mapped to write; F_SEAL_EXEC waits until they have not."""
+    script = Script()
+    seals = C.F_SEAL_EXEC | others
+    fd = script.works("memfd_create", script.string("m"), C.MFD_EXEC | C.MFD_ALLOW_SEALING)
+    script.returns(0, "ftruncate", fd, PAGE)
+    address = script.works(
+        "mmap", 0, PAGE, C.PROT_READ | C.PROT_WRITE, C.MAP_SHARED, fd, 0, opaque=True
+    )
+    script.returns(-errno.EBUSY, "fcntl", fd, C.F_ADD_SEALS, seals)
+    script.returns(0, "fcntl", fd, C.F_GET_SEALS)
+    script.returns(len(data), "pwrite64", fd, script.content(data), len(data), 0)
+    script.returns(0, "munmap", address, PAGE)
+    script.returns(0, "fcntl", fd, C.F_ADD_SEALS, seals)
+    whole = C.F_SEAL_EXEC | C.F_SEAL_SHRINK | C.F_SEAL_GROW | WRITES
+    script.returns(whole | others, "fcntl", fd, C.F_GET_SEALS)
+    script.returns(-errno.EPERM, "pwrite64", fd, script.content(data), len(data), 0)
+    return script.case()
+
+
+others = flags(["F_SEAL_SHRINK", "F_SEAL_GROW", "F_SEAL_FUTURE_WRITE"])
+
+
+@given(batch=batches(st.builds(writer, others, st.binary(min_size=1, max_size=9)), 5))
+def test_exec_seal_refuses_writers(agent, features, batch):
+    """F_SEAL_EXEC on an executable file also seals it against writing, or is refused: EBUSY.
+
+    fcntl(2) on F_SEAL_WRITE, Documentation/userspace-api/mfd_noexec.rst; "memfd: deny writeable
+    mappings when implying SEAL_WRITE" (3b041514cb6e).
+    """
+    if "memfd:noexec" not in features:
+        unsupported("this kernel has no F_SEAL_EXEC")
     hold(agent, batch, features)
 
 

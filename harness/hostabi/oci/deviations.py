@@ -1,6 +1,9 @@
-"""Known deviations of runtimes from the specification: kernels/deviations.toml."""
+"""Known deviations of runtimes and kernels from what is specified: kernels/deviations.toml."""
 
 from __future__ import annotations
+
+from collections.abc import Set
+from functools import cache
 
 import msgspec
 
@@ -9,25 +12,42 @@ from hostabi.errors import InputError
 
 
 class Deviation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A test that is expected to fail with these runtimes, why, and who says so."""
+    """A test that is expected to fail with these runtimes or builds, why, and who says so.
+
+    ``test`` is ``folder/file.py::function``. An empty field says nothing; of
+    ``runtimes`` and ``builds`` one at least is given. ``builds`` are exact
+    names, for the next build of a line may be repaired.
+    """
 
     test: str
-    runtimes: tuple[str, ...]
     reason: str
     reference: str
+    runtimes: tuple[str, ...] = ()
+    builds: tuple[str, ...] = ()
     case: str = ""
 
-    def covers(self, test: str, runtime: str, cases: frozenset[str]) -> bool:
-        """Whether a cell is meant. ``test`` is ``file.py::function``."""
+    def __post_init__(self) -> None:
+        if not self.runtimes and not self.builds:
+            raise ValueError(f"the deviation of {self.test} names no runtimes and no builds")
+
+    def covers(self, test: str, *, runtime: str, build: str, cases: Set[str]) -> bool:
+        """Whether a cell is meant; ``cases`` are the other parameters of its test."""
         return (
-            self.test == test and runtime in self.runtimes and (not self.case or self.case in cases)
+            self.test == test
+            and (not self.runtimes or runtime in self.runtimes)
+            and (not self.builds or build in self.builds)
+            and (not self.case or self.case in cases)
         )
+
+    def __str__(self) -> str:
+        return f"{self.reason} ({self.reference})"
 
 
 class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     deviation: tuple[Deviation, ...] = ()
 
 
+@cache
 def known() -> tuple[Deviation, ...]:
     """All of the file. Raises InputError when it cannot be read."""
     path = resources.kernels() / "deviations.toml"

@@ -16,6 +16,7 @@ from tabulate import tabulate
 from hostabi.model import Outcome
 from hostabi.runs.journal import Contents
 from hostabi.runs.records import (
+    KNOWN,
     BuildUsed,
     Finished,
     Planned,
@@ -32,6 +33,11 @@ MARKS = {
     Outcome.ERROR: "error",
 }
 """How an outcome is written in a table."""
+
+KNOWN_MARK = "known"
+"""How a failure is written that kernels/deviations.toml explains."""
+
+_ORDER = ("pass", "FAIL", KNOWN_MARK, "error", "n/a")
 
 MISSING = "-"
 """A cell that was not measured."""
@@ -132,13 +138,13 @@ def packages(results: Results) -> str:
 
 def matrix(results: Results, form: str = "simple") -> str:
     """Suites by kernels: how many cells passed, failed, were unsupported or are missing."""
-    counts: dict[tuple[str, str, str], Counter[Outcome]] = defaultdict(Counter)
+    counts: dict[tuple[str, str, str], Counter[str]] = defaultdict(Counter)
     rows_seen: set[tuple[str, str]] = set()
     for cell in results.cells:
         suite = suite_of(cell.test)
         row = (suite, cell.runtime) if not _joint(cell) else (suite, "lockstep")
         rows_seen.add(row)
-        counts[(*row, cell.build)][cell.outcome] += 1
+        counts[(*row, cell.build)][_mark(cell)] += 1
     single = [row for row in sorted(rows_seen) if row[1] != "lockstep"]
     rows = [
         [
@@ -148,10 +154,10 @@ def matrix(results: Results, form: str = "simple") -> str:
         for suite, runtime in single
     ]
     parts = [_table(rows, ["suite", *map(column, results.builds)], form)] if rows else []
-    together: Counter[Outcome] = Counter()
+    together: Counter[str] = Counter()
     for cell in results.cells:
         if _joint(cell):
-            together[cell.outcome] += 1
+            together[_mark(cell)] += 1
     if together:
         parts.append(f"in lockstep on several kernels: {_tally(together)}")
     gaps = missing(results)
@@ -181,10 +187,10 @@ def by_test(results: Results, suite: str, form: str = "github") -> str:
     for (test, how), by_build in sorted(cells.items()):
         together = [cell for cell in by_build.values() if _joint(cell)]
         marks = (
-            [MARKS[together[0].outcome]] * len(results.builds)
+            [_mark(together[0])] * len(results.builds)
             if together
             else [
-                MARKS[by_build[build.name].outcome] if build.name in by_build else MISSING
+                _mark(by_build[build.name]) if build.name in by_build else MISSING
                 for build in results.builds
             ]
         )
@@ -195,18 +201,18 @@ def by_test(results: Results, suite: str, form: str = "github") -> str:
 def remarks(results: Results, suite: str = "", width: int = 0) -> list[str]:
     """What did not pass, and why; kernels with the same reason share a line."""
     heads = {build.name: column(build) for build in results.builds}
-    grouped: dict[tuple[Outcome, str, str], list[str]] = defaultdict(list)
+    grouped: dict[tuple[str, str, str], list[str]] = defaultdict(list)
     for cell in results.cells:
         if cell.outcome is Outcome.PASS or (suite and suite_of(cell.test) != suite):
             continue
         place = heads.get(cell.build, "lockstep")
         test = f"{_short(cell.test)} {_how(cell)}".strip()
-        grouped[(cell.outcome, test, cell.reason)].append(place)
-    order = (Outcome.FAIL, Outcome.ERROR, Outcome.UNSUPPORTED)
+        reason = cell.reason.removeprefix(KNOWN) if cell.known else cell.reason
+        grouped[(_mark(cell), test, reason)].append(place)
     lines = [
-        f"{MARKS[outcome]}: {test} on {', '.join(sorted(set(places), key=_number))}: {reason}"
-        for (outcome, test, reason), places in sorted(
-            grouped.items(), key=lambda item: (order.index(item[0][0]), item[0][1:])
+        f"{mark}: {test} on {', '.join(sorted(set(places), key=_number))}: {reason}"
+        for (mark, test, reason), places in sorted(
+            grouped.items(), key=lambda item: (_ORDER.index(item[0][0]), item[0][1:])
         )
     ]
     return [textwrap.shorten(line, width, placeholder=" ...") for line in lines] if width else lines
@@ -216,8 +222,12 @@ def _table(rows: Sequence[Sequence[str]], headers: Sequence[str], form: str) -> 
     return tabulate(rows, headers=list(headers), tablefmt=form, disable_numparse=True)
 
 
-def _tally(counts: Counter[Outcome]) -> str:
-    parts = [f"{counts[outcome]} {MARKS[outcome]}" for outcome in Outcome if counts[outcome]]
+def _mark(cell: TestCell) -> str:
+    return KNOWN_MARK if cell.known else MARKS[cell.outcome]
+
+
+def _tally(counts: Counter[str]) -> str:
+    parts = [f"{counts[mark]} {mark}" for mark in _ORDER if counts[mark]]
     return ", ".join(parts) or MISSING
 
 

@@ -11,6 +11,9 @@ from hostabi.model import SCHEMA, Outcome
 _SEPARATOR = ","
 """Between builds that were measured together; in no version, where ``+`` and ``~`` are common."""
 
+KNOWN = "known: "
+"""How the reason of a failure begins that kernels/deviations.toml explains."""
+
 
 def together(builds: Iterable[str]) -> str:
     """One name for builds that are measured in lockstep."""
@@ -86,6 +89,11 @@ class TestCell(msgspec.Struct, frozen=True, tag_field="record", tag="cell"):
     def key(self) -> CellKey:
         """What makes two records the same cell."""
         return CellKey(self.build, self.test, self.runtime, self.variant)
+
+    @property
+    def known(self) -> bool:
+        """Whether it failed as kernels/deviations.toml says it does."""
+        return self.outcome is Outcome.FAIL and self.reason.startswith(KNOWN)
 
 
 class CellKey(msgspec.Struct, frozen=True):

@@ -52,6 +52,19 @@ def _memfd_map_sealed(b: Builder) -> Ref:
     return b.call("mmap", 0, 4096, C.PROT_READ, C.MAP_SHARED, fd, 0, opaque=True)
 
 
+def _memfd_exec_seal_refuses(b: Builder) -> Ref:
+    """F_SEAL_EXEC implies F_SEAL_WRITE, which nobody gets who has the file mapped to write.
+
+    Since "memfd: deny writeable mappings when implying SEAL_WRITE" (3b041514cb6e). Where it
+    is refused the file can still be written to.
+    """
+    fd = b.call("memfd_create", b.string("m"), C.MFD_EXEC | C.MFD_ALLOW_SEALING)
+    b.call("ftruncate", fd, 4096)
+    b.call("mmap", 0, 4096, C.PROT_READ | C.PROT_WRITE, C.MAP_SHARED, fd, 0, opaque=True)
+    b.call("fcntl", fd, C.F_ADD_SEALS, C.F_SEAL_EXEC)
+    return b.call("write", fd, b.content(b"x"), 1)
+
+
 def _fallocate(mode: int) -> Callable[[Builder], Ref]:
     def build(b: Builder) -> Ref:
         fd = b.call("openat", C.AT_FDCWD, b.string("f"), C.O_RDWR | C.O_CREAT, 0o600)
@@ -80,6 +93,7 @@ PROBES: tuple[Probe, ...] = (
     Probe("close_range:cloexec", _close_range_cloexec),
     Probe("memfd:noexec", _memfd_noexec),
     Probe("memfd:map-sealed", _memfd_map_sealed),
+    Probe("memfd:exec-seal-refuses", _memfd_exec_seal_refuses),
     Probe("fallocate", _fallocate(0)),
     Probe("fallocate:keep", _fallocate(C.FALLOC_FL_KEEP_SIZE)),
     Probe("fallocate:punch", _fallocate(C.FALLOC_FL_KEEP_SIZE | C.FALLOC_FL_PUNCH_HOLE)),
