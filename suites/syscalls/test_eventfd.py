@@ -63,8 +63,8 @@ class Counter(Script):
     def do_write(self, amount: int, length: int) -> None:
         data = self.content(amount.to_bytes(8, "little") + bytes(8))
         if length > 8:
-            # Since 325e56e9236e ("eventfd: strictly check the count parameter of
-            # eventfd_write", 6.6) only exactly eight bytes are taken.
+            # Since "eventfd: strictly check the count parameter of eventfd_write to avoid
+            # inputting illegal strings" (February 2024) only exactly eight bytes are taken.
             self.needs.add("eventfd:long-write")
         result = 8
         if length < 8 or amount > CEILING:
