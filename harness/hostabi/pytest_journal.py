@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Generator
+from collections.abc import Generator, Iterable
 from dataclasses import dataclass, field
 
 import pytest
@@ -12,7 +12,7 @@ import pytest
 from hostabi.model import Outcome, Variant
 from hostabi.runs import outcomes
 from hostabi.runs.journal import Journal
-from hostabi.runs.records import KNOWN, BuildUsed, CellKey, Planned, TestCell, together
+from hostabi.runs.records import KNOWN, BuildUsed, CellKey, Features, Planned, TestCell, together
 
 OUTCOME = pytest.StashKey[Outcome]()
 VARIANT = Variant()
@@ -64,7 +64,7 @@ class Recorder:
         self.journal = journal
         self.reused = 0
         self._names = names
-        self._noted: set[str] = set()
+        self._noted: set[tuple[str, str]] = set()
         self._cells: dict[str, _Cell] = {}
 
     def key(self, item: pytest.Item) -> CellKey | None:
@@ -87,9 +87,16 @@ class Recorder:
 
     def note_build(self, build: BuildUsed) -> None:
         """Record a build's provenance, once a session."""
-        if build.name not in self._noted:
-            self._noted.add(build.name)
+        if (build.name, "build") not in self._noted:
+            self._noted.add((build.name, "build"))
             self.journal.append(build)
+
+    def note_features(self, spec: str, features: Iterable[str]) -> None:
+        """Record what the suites found a kernel to have, once a session."""
+        name = self._names[spec]
+        if (name, "features") not in self._noted:
+            self._noted.add((name, "features"))
+            self.journal.append(Features(self.journal.session, name, tuple(sorted(features))))
 
     @pytest.hookimpl(trylast=True)
     def pytest_collection_modifyitems(

@@ -368,9 +368,21 @@ def lockstep(request: pytest.FixtureRequest, guests: Guests) -> Iterator[Lockste
 
     specs = request.config.stash[_SPECS]
     with guests.agents(specs, variant(request.node)) as agents:
-        yield Lockstep(agents)
+        together = Lockstep(agents)
+        yield together
+        if "features" in vars(together):  # tried by this test, so the kernels answered
+            _note_features(request, together)
         if request.node.stash.get(_LOST, False):
             guests.spoil_all()
+
+
+def _note_features(request: pytest.FixtureRequest, together: Lockstep) -> None:
+    """Say on which kernels what could not be run."""
+    request.node.add_report_section("teardown", "features", together.features_text())
+    recorder = request.config.pluginmanager.get_plugin("hostabi-recorder")
+    if isinstance(recorder, Recorder):
+        for spec, features in together.features.items():
+            recorder.note_features(spec, features)
 
 
 @pytest.fixture

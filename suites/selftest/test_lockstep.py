@@ -183,7 +183,27 @@ def test_features_are_found_by_trying(agents):
     assert "close_range" in probes.features(agents[0])
     without = Altered(agents[0], "close_range", 0, -errno.ENOSYS)
     assert "close_range" not in probes.features(without)
-    assert "close_range" not in Lockstep({"new": agents[0], "old": without}).features
+    together = Lockstep({"new": agents[0], "old": without})
+    assert together.differing_features()["close_range"] == {"new"}
+    assert "close_range: on new; not on old (0 cases" in together.features_text()
+    assert Lockstep({"a": agents[0], "b": agents[1]}).features_text() == ""
+
+
+def test_a_case_runs_where_its_feature_is(agents):
+    """Also when not every kernel has it; and never on a kernel that lacks it."""
+    without = Altered(agents[0], "close_range", 0, -errno.ENOSYS)
+    odd = Altered(agents[1], "dup3", -errno.EINVAL, -errno.EBADF)
+    script = Script()
+    script.call("dup3", 1, 1, 0)
+    script.needs.add("close_range")
+    together = Lockstep({"a": agents[0], "old": without, "b": odd})
+    plain = Script()
+    plain.call("getpid", opaque=True)
+    with pytest.raises(DisagreementError) as caught:
+        together.agree([plain.case(), script.case()])
+    assert caught.value.difference.kernels == {"a", "b"}
+    assert together.sat_out == {"close_range": 1}
+    assert Lockstep({"old": without, "b": odd}).agree([plain.case(), script.case()]) == 1
 
 
 def test_cases_that_need_more_than_there_is_are_left_out(agents):

@@ -14,6 +14,7 @@ from hostabi.runs.journal import Contents
 from hostabi.runs.records import (
     BuildUsed,
     CaptureDone,
+    Features,
     Finished,
     Planned,
     Record,
@@ -108,6 +109,16 @@ def test_a_known_failure_is_told_apart() -> None:
         "FAIL: pipes: order on 5.10: 2 != 3",
         "known: pipes: order on 6.1: a bug (https://a.mail)",
     ]
+
+
+def test_features_that_differ_are_told() -> None:
+    shown = results(
+        Features("s", OLD, ("openat2",)), Features("s", NEW, ("memfd:noexec", "openat2"))
+    )
+    text = tables.features(shown)
+    assert text.splitlines()[-1].split() == ["|", "memfd:noexec", "|", "-", "|", "yes", "|"]
+    assert "openat2" not in text
+    assert tables.features(results()) == ""
 
 
 def test_lockstep_is_told_apart() -> None:

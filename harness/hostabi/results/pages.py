@@ -18,6 +18,11 @@ _MARKS = (
     " kernel. `-`: not measured."
 )
 
+_FEATURES = (
+    "Found by trying. A program that needs a feature runs on the kernels that have it, alone and"
+    " in lockstep."
+)
+
 
 def write(folder: Path, results: Results, verdicts: Sequence[Verdict]) -> list[Path]:
     """Write all pages and return their paths. StorageError when the folder cannot be written."""
@@ -79,6 +84,9 @@ def _kernels(results: Results) -> str:
 
 def _suite(results: Results, suite: str) -> str:
     parts = [f"# {suite}", "", _MARKS, "", tables.by_test(results, suite)]
+    features = tables.features(results) if suite == "syscalls" else ""
+    if features:
+        parts += ["", "## What only some kernels have", "", _FEATURES, "", features]
     notes = tables.remarks(results, suite)
     if notes:
         parts += ["", "## What did not pass", "", *(f"- {note}" for note in notes)]

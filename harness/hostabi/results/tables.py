@@ -18,6 +18,7 @@ from hostabi.runs.journal import Contents
 from hostabi.runs.records import (
     KNOWN,
     BuildUsed,
+    Features,
     Finished,
     Planned,
     StepError,
@@ -164,6 +165,18 @@ def matrix(results: Results, form: str = "simple") -> str:
     if gaps:
         parts.append("\n".join(gaps))
     return "\n\n".join(parts) if parts else "No test was run."
+
+
+def features(results: Results, form: str = "github") -> str:
+    """What only some of the builds were found to have; empty when they have the same."""
+    having = {record.build: set(record.features) for record in results.contents.of(Features)}
+    builds = [build for build in results.builds if build.name in having]
+    rows = [
+        [feature, *("yes" if feature in having[build.name] else "-" for build in builds)]
+        for feature in sorted(set().union(*having.values()))
+        if any(feature not in having[build.name] for build in builds)
+    ]
+    return _table(rows, ["feature", *map(column, builds)], form) if rows else ""
 
 
 def missing(results: Results) -> list[str]:

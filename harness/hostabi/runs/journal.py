@@ -36,6 +36,7 @@ from hostabi.runs.records import (
     BuildUsed,
     CaptureDone,
     CellKey,
+    Features,
     Record,
     Session,
     SurfaceError,
@@ -88,7 +89,7 @@ class Contents:
 
         def counts(record: Record) -> bool:
             its = sources.get(record.session, "")
-            if isinstance(record, BuildUsed | CaptureDone | SurfaceError):
+            if isinstance(record, BuildUsed | Features | CaptureDone | SurfaceError):
                 return its.removesuffix(_SHORT) == digest
             return its == source
 

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
+from functools import cached_property
 
-from hostabi.agent.client import Agent
+from hostabi.agent.client import Agent, Pending
 from hostabi.agent.messages import encode_run
 from hostabi.agent.program import Program, Ran, Sandbox
 from hostabi.errors import InputError
 from hostabi.syscalls import printers, probes
 from hostabi.syscalls.builder import Built
-from hostabi.syscalls.cases import Case, by_sandbox, runnable
+from hostabi.syscalls.cases import Case, by_sandbox
 from hostabi.syscalls.trace import Trace, View, normalised
 
 
@@ -27,6 +29,11 @@ class Difference:
     built: Built
     sandbox: Sandbox
     sides: tuple[tuple[tuple[str, ...], Ran], ...]
+
+    @property
+    def kernels(self) -> frozenset[str]:
+        """All that ran it."""
+        return frozenset(name for names, _ in self.sides for name in names)
 
     @property
     def call(self) -> int | None:
@@ -69,7 +76,8 @@ class Lockstep:
     All agents are sent a batch before any answer is awaited, so that their
     kernels work at the same time. ``programs`` and ``seconds`` count what was
     run and how long that took, the host's part included; ``unsteady`` counts
-    differences that did not come again.
+    differences that did not come again; ``sat_out`` counts, by feature, the
+    cases that a kernel could not take part in for want of it.
     """
 
     def __init__(self, agents: Mapping[str, Agent]) -> None:
@@ -79,15 +87,32 @@ class Lockstep:
         self.programs = 0
         self.seconds = 0.0
         self.unsteady = 0
-        self._features: frozenset[str] | None = None
+        self.sat_out: Counter[str] = Counter()
 
-    @property
-    def features(self) -> frozenset[str]:
-        """What all the kernels have, found by trying once."""
-        if self._features is None:
-            found = [probes.features(agent) for agent in self.agents.values()]
-            self._features = frozenset.intersection(*found)
-        return self._features
+    @cached_property
+    def features(self) -> dict[str, frozenset[str]]:
+        """What each kernel has, found by trying once."""
+        return {name: probes.features(agent) for name, agent in self.agents.items()}
+
+    def differing_features(self) -> dict[str, frozenset[str]]:
+        """The features that some kernels have and some lack, each with those that have it."""
+        every = sorted(frozenset().union(*self.features.values()))
+        having = {
+            feature: frozenset(name for name, has in self.features.items() if feature in has)
+            for feature in every
+        }
+        return {
+            feature: names for feature, names in having.items() if len(names) < len(self.agents)
+        }
+
+    def features_text(self) -> str:
+        """The differing features as lines of text; empty when the kernels have the same."""
+        return "\n".join(
+            f"{feature}: on {', '.join(n for n in self.agents if n in names)}; "
+            f"not on {', '.join(n for n in self.agents if n not in names)} "
+            f"({self.sat_out[feature]} cases ran without the latter)"
+            for feature, names in self.differing_features().items()
+        )
 
     @property
     def rate(self) -> float:
@@ -95,47 +120,74 @@ class Lockstep:
         return self.programs / self.seconds if self.seconds else 0.0
 
     def run(
-        self, programs: Sequence[Program], sandbox: Sandbox = Sandbox()
-    ) -> dict[str, list[Ran]]:
-        """What each kernel did with each program, in order."""
+        self,
+        programs: Sequence[Program],
+        sandbox: Sandbox = Sandbox(),
+        on: Sequence[Set[str]] | None = None,
+    ) -> list[dict[str, Ran]]:
+        """What each kernel did with each program, in order; ``on`` names each one's kernels."""
         start = time.perf_counter()
-        scales = {agent.timeout_scale for agent in self.agents.values()}
-        payloads = {scale: encode_run(programs, sandbox, scale) for scale in scales}
-        pending = {
-            name: agent.submit(programs, sandbox, payload=payloads[agent.timeout_scale])
-            for name, agent in self.agents.items()
-        }
-        answers = {name: self.agents[name].collect(sent) for name, sent in pending.items()}
+        places = on or [self.agents.keys()] * len(programs)
+        payloads: dict[tuple[float, tuple[int, ...]], bytes] = {}
+        pending: dict[str, tuple[tuple[int, ...], Pending]] = {}
+        for name, agent in self.agents.items():
+            chosen = tuple(index for index, names in enumerate(places) if name in names)
+            if not chosen:
+                continue
+            mine = [programs[index] for index in chosen]
+            key = (agent.timeout_scale, chosen)
+            if key not in payloads:
+                payloads[key] = encode_run(mine, sandbox, agent.timeout_scale)
+            pending[name] = chosen, agent.submit(mine, sandbox, payload=payloads[key])
+        answers: list[dict[str, Ran]] = [{} for _ in programs]
+        for name, (chosen, sent) in pending.items():
+            for index, ran in zip(chosen, self.agents[name].collect(sent), strict=True):
+                answers[index][name] = ran
         self.seconds += time.perf_counter() - start
         self.programs += len(programs)
         return answers
 
-    def compare(self, programs: Sequence[Built], sandbox: Sandbox = Sandbox()) -> list[Difference]:
+    def compare(
+        self,
+        programs: Sequence[Built],
+        sandbox: Sandbox = Sandbox(),
+        on: Sequence[Set[str]] | None = None,
+    ) -> list[Difference]:
         """Run programs and tell those that do not do the same everywhere, in order."""
         if not programs:
             return []
-        answers = self.run([built.program for built in programs], sandbox)
+        answers = self.run([built.program for built in programs], sandbox, on)
         found = (
-            _difference(built, sandbox, {name: rans[index] for name, rans in answers.items()})
-            for index, built in enumerate(programs)
+            _difference(built, sandbox, rans) for built, rans in zip(programs, answers, strict=True)
         )
         return [difference for difference in found if difference]
 
     def agree(self, cases: Iterable[Case]) -> int:
-        """Run the cases that every kernel has the features for; how many ran.
+        """Run each case on the kernels that have the features it needs; how many ran.
 
+        A case that fewer than two of several kernels could run is left out.
         Raises DisagreementError for the first that does not do the same
         everywhere, also when it is run again: that is what hypothesis shrinks.
         One that came once only is counted in ``unsteady``.
         """
+        least = min(2, len(self.agents))
         ran = 0
-        for sandbox, group in by_sandbox(runnable(cases, self.features)):
-            for difference in self.compare([case.built for case in group], sandbox):
-                for again in self.compare([difference.built], sandbox):
+        for sandbox, group in by_sandbox(cases):
+            able = [(case, self._able(case)) for case in group]
+            able = [(case, names) for case, names in able if len(names) >= least]
+            programs = [case.built for case, _ in able]
+            for difference in self.compare(programs, sandbox, [names for _, names in able]):
+                for again in self.compare([difference.built], sandbox, [difference.kernels]):
                     raise DisagreementError(again)
                 self.unsteady += 1
-            ran += len(group)
+            ran += len(able)
         return ran
+
+    def _able(self, case: Case) -> frozenset[str]:
+        """The kernels that have all that the case needs."""
+        lacking = {name: case.needs - has for name, has in self.features.items()}
+        self.sat_out.update(frozenset().union(*lacking.values()))
+        return frozenset(name for name, missing in lacking.items() if not missing)
 
 
 def _difference(built: Built, sandbox: Sandbox, rans: Mapping[str, Ran]) -> Difference | None:

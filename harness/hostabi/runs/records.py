@@ -59,6 +59,14 @@ class BuildUsed(msgspec.Struct, frozen=True, tag_field="record", tag="build"):
     note: str = ""
 
 
+class Features(msgspec.Struct, frozen=True, tag_field="record", tag="features"):
+    """What programs of the suites need, and a build has, found by trying: syscalls.probes."""
+
+    session: str
+    build: str
+    features: tuple[str, ...]
+
+
 class Planned(msgspec.Struct, frozen=True, tag_field="record", tag="planned"):
     """How many cells a suite has on a build, so that a table can tell part from all."""
 
@@ -154,6 +162,7 @@ class Finished(msgspec.Struct, frozen=True, tag_field="record", tag="finished"):
 Record = (
     Session
     | BuildUsed
+    | Features
     | Planned
     | TestCell
     | SuitesDone
