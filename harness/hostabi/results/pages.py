@@ -86,7 +86,7 @@ def _suite(results: Results, suite: str) -> str:
     parts = [f"# {suite}", "", _MARKS, "", tables.by_test(results, suite)]
     features = tables.features(results) if suite == "syscalls" else ""
     if features:
-        parts += ["", "## What only some kernels have", "", _FEATURES, "", features]
+        parts += ["", "## What not every kernel has", "", _FEATURES, "", features]
     notes = tables.remarks(results, suite)
     if notes:
         parts += ["", "## What did not pass", "", *(f"- {note}" for note in notes)]

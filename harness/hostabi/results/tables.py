@@ -26,6 +26,7 @@ from hostabi.runs.records import (
     TestCell,
     members,
 )
+from hostabi.syscalls.probes import PROBES
 
 MARKS = {
     Outcome.PASS: "pass",
@@ -168,12 +169,12 @@ def matrix(results: Results, form: str = "simple") -> str:
 
 
 def features(results: Results, form: str = "github") -> str:
-    """What only some of the builds were found to have; empty when they have the same."""
+    """What not all of the builds were found to have; empty when they have everything."""
     having = {record.build: set(record.features) for record in results.contents.of(Features)}
     builds = [build for build in results.builds if build.name in having]
     rows = [
         [feature, *("yes" if feature in having[build.name] else "-" for build in builds)]
-        for feature in sorted(set().union(*having.values()))
+        for feature in (probe.name for probe in PROBES)
         if any(feature not in having[build.name] for build in builds)
     ]
     return _table(rows, ["feature", *map(column, builds)], form) if rows else ""

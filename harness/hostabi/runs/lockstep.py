@@ -95,22 +95,20 @@ class Lockstep:
         return {name: probes.features(agent) for name, agent in self.agents.items()}
 
     def differing_features(self) -> dict[str, frozenset[str]]:
-        """The features that some kernels have and some lack, each with those that have it."""
-        every = sorted(frozenset().union(*self.features.values()))
+        """The features that not every kernel has, each with the kernels that have it."""
         having = {
-            feature: frozenset(name for name, has in self.features.items() if feature in has)
-            for feature in every
+            probe.name: frozenset(name for name, has in self.features.items() if probe.name in has)
+            for probe in probes.PROBES
         }
         return {
-            feature: names for feature, names in having.items() if len(names) < len(self.agents)
+            name: kernels for name, kernels in having.items() if len(kernels) < len(self.agents)
         }
 
     def features_text(self) -> str:
         """The differing features as lines of text; empty when the kernels have the same."""
         return "\n".join(
-            f"{feature}: on {', '.join(n for n in self.agents if n in names)}; "
-            f"not on {', '.join(n for n in self.agents if n not in names)} "
-            f"({self.sat_out[feature]} cases ran without the latter)"
+            f"{feature}: on {', '.join(n for n in self.agents if n in names) or 'none'}; "
+            f"{self.sat_out[feature]} cases ran there only"
             for feature, names in self.differing_features().items()
         )
 
