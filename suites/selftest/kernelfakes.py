@@ -183,6 +183,7 @@ def make_deb(files: dict[str, bytes], **control: str) -> bytes:
                 archive.addfile(member, io.BytesIO(content))
         return buffer.getvalue()
 
+    control = {"Architecture": "amd64", **control}
     text = "".join(f"{key}: {value}\n" for key, value in control.items())
     parts = {
         "debian-binary": b"2.0\n",

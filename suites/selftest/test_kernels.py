@@ -6,6 +6,7 @@ import contextlib
 from pathlib import Path
 
 import pytest
+from aptrepo import rpm
 from hypothesis import given
 from hypothesis import strategies as st
 from kernelfakes import FakeArchive, kernel_files, make_bzimage, make_deb, make_elf, sample_btf
@@ -331,6 +332,24 @@ def test_local_package_and_split_set(archive, tmp_path):
     assert "linux-binary" in caught.value.advice
 
 
+@pytest.mark.parametrize("zstd", [False, True])
+def test_local_rpm(archive, tmp_path, zstd):
+    files = [
+        (f"./{name}", 0o100644, content)
+        for name, content in kernel_files(RELEASE, under="lib/modules").items()
+    ]
+    package = tmp_path / "kernel.rpm"
+    package.write_bytes(rpm([*files, ("./etc/x", 0o100644, b"x")], zstd=zstd))
+    build = resolve(str(package), archive)
+    assert (build.release, build.version) == (RELEASE, "6.6.1-2")
+    assert build.modules is not None
+    assert build.config is not None
+    assert not (build.modules.parents[2] / "etc").exists()
+    package.write_bytes(rpm(files, zstd=zstd, machine="aarch64"))
+    with pytest.raises(InputError, match=r"kernel\.rpm: made for aarch64"):
+        resolve(str(package), archive)
+
+
 def test_local_folder_and_image(archive, tmp_path):
     folder = written(tmp_path / "tree", kernel_files(RELEASE))
     build = resolve(str(folder), archive)
@@ -360,6 +379,14 @@ def test_local_files_that_will_not_do(archive, tmp_path):
         resolve(str(cut), archive)
     with pytest.raises(InputError, match="go with an image"):
         resolve("6.1", archive, config=cut)
+    other = tmp_path / "other.deb"
+    other.write_bytes(make_deb(kernel_files(RELEASE), Architecture="arm64"))
+    with pytest.raises(InputError, match=r"other\.deb: made for arm64"):
+        resolve(str(other), archive)
+    wrong = tmp_path / "wrong.deb"
+    wrong.write_bytes(make_deb({f"boot/vmlinuz-{RELEASE}": b"MZ" + bytes(100)}))
+    with pytest.raises(ImageError, match=rf"wrong\.deb: boot/vmlinuz-{RELEASE}: not a bzImage"):
+        resolve(str(wrong), archive)
     junk = tmp_path / "junk.deb"
     junk.write_bytes(b"junk")
     with pytest.raises(InputError):

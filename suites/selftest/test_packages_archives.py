@@ -9,7 +9,7 @@ import tarfile
 from pathlib import Path
 
 import pytest
-from aptrepo import TarEntry, deb, link
+from aptrepo import TarEntry, deb, link, rpm
 
 from hostabi.errors import ArchiveError
 from hostabi.packages import streams, unpack
@@ -123,30 +123,6 @@ def test_resolve_follows_links_inside(tmp_path: Path) -> None:
     assert resolve(tmp_path, "lib/x/../y") == str(tmp_path / "usr/lib/y")
     with pytest.raises(ArchiveError):
         resolve(tmp_path, "lib/../../..")
-
-
-def rpm(entries: list[tuple[str, int, bytes]]) -> bytes:
-    """An .rpm with a header of one name and a cpio archive packed by xz."""
-
-    def header(strings: dict[int, str]) -> bytes:
-        store, index = b"", b""
-        for tag, text in strings.items():
-            index += b"".join(n.to_bytes(4, "big") for n in (tag, 6, len(store), 1))
-            store += text.encode() + b"\0"
-        sizes = len(strings).to_bytes(4, "big") + len(store).to_bytes(4, "big")
-        return b"\x8e\xad\xe8\x01" + bytes(4) + sizes + index + store
-
-    cpio = b""
-    for name, mode, data in [*entries, ("TRAILER!!!", 0, b"")]:
-        raw = name.encode() + b"\0"
-        numbers = (1, mode, 0, 0, 1, 0, len(data), 0, 0, 0, 0, len(raw), 0)
-        cpio += b"070701" + b"".join(f"{number:08x}".encode() for number in numbers) + raw
-        cpio += bytes(-len(cpio) % 4) + data + bytes(-len(data) % 4)
-    signature = header({1000: "x"})
-    signature += bytes(-(96 + len(signature)) % 8)
-    lead = b"\xed\xab\xee\xdb" + bytes(92)
-    main = header({1000: "kernel-core", 1001: "6.6.1", 1022: "x86_64"})
-    return lead + signature + main + lzma.compress(cpio)
 
 
 def test_rpm(tmp_path: Path) -> None:

@@ -337,7 +337,7 @@ def test_full_disk(repo: Repo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 def test_cache_that_cannot_be_written(repo: Repo, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(StorageError, match="cannot write"):
+    with pytest.raises(StorageError, match="cannot read or write"):
         repo.packages(tmp_path / "file" / "cache").suite("test")
 
 

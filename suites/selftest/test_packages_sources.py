@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import threading
 from pathlib import Path
 
@@ -98,7 +99,12 @@ def test_named_by_hand_stands_before_apt(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("archive", "variable"), [("debian", "HOSTABI_MIRROR "), ("ubuntu", "HOSTABI_MIRROR_UBUNTU ")]
+    ("archive", "variable"),
+    [
+        ("debian", "HOSTABI_MIRROR or --mirror to"),
+        ("debian-security", "HOSTABI_MIRROR or --mirror to"),
+        ("ubuntu", "HOSTABI_MIRROR_UBUNTU or --mirror ubuntu=ADDRESS to"),
+    ],
 )
 def test_no_mirror_says_what_to_set(tmp_path: Path, archive: str, variable: str) -> None:
     with pytest.raises(InputError, match="no mirror") as caught:
@@ -175,6 +181,19 @@ def test_cache_lock_is_held_alone(tmp_path: Path) -> None:
         Cache(tmp_path / "cache").lock("trees-a", wait=0),
     ):
         pass
+
+
+def test_cache_that_cannot_be_searched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: Path, **_: object) -> bool:
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    cache = Cache(tmp_path / "cache")
+    (tmp_path / "cache").mkdir()
+    monkeypatch.setattr(Path, "exists", refuse)
+    for ask in (lambda: cache.blob("ab" * 32), lambda: cache.file("kind", "key", Path.touch)):
+        with pytest.raises(StorageError, match="cannot read or write below") as caught:
+            ask()
+        assert "HOSTABI_CACHE" in caught.value.advice
 
 
 class Lines(Silent):

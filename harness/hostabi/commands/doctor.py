@@ -76,10 +76,12 @@ def run(options: argparse.Namespace, context: Context) -> int:
 def _guarded(look: Callable[[], Finding]) -> Finding:
     try:
         return look()
-    except HostabiError as error:
-        name = getattr(look, "__name__", "").strip("_<>")
+    except (HostabiError, OSError) as error:
+        name = getattr(look, "__name__", "").strip("_<>").replace("lambda", "lookup")
+        if isinstance(error, OSError):
+            return Finding(name, False, f"{error.filename}: {error.strerror}")
         advice = f"; {error.advice}" if error.advice else ""
-        return Finding(name.replace("lambda", "lookup"), False, f"{error.message}{advice}")
+        return Finding(name, False, f"{error.message}{advice}")
 
 
 def _python() -> Finding:

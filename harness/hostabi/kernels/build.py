@@ -9,7 +9,7 @@ from pathlib import Path
 
 import msgspec
 
-from hostabi.errors import InputError
+from hostabi.errors import ImageError, InputError
 from hostabi.kernels import image
 
 _IMAGES = (
@@ -80,7 +80,7 @@ def find_parts(folder: Path, what: str = "") -> Parts:
     for pattern in _IMAGES:
         for path in sorted(folder.glob(pattern)):
             if path.is_file() and not path.name.endswith((".hmac", ".sig", ".old")):
-                found.setdefault(image.release_of(path), path)
+                found.setdefault(_release(path, folder, what), path)
     if not found:
         raise InputError(
             f"{what}: no kernel image in it",
@@ -101,6 +101,16 @@ def find_parts(folder: Path, what: str = "") -> Parts:
                                f"config-{chosen}", "config", ".config"]),
         modules=_first(folder, _under(chosen, ""), folders=True),
     )  # fmt: skip
+
+
+def _release(path: Path, folder: Path, what: str) -> str:
+    """The image's release; errors name the package, not where it is being unpacked."""
+    try:
+        return image.release_of(path)
+    except ImageError as error:
+        said = error.message.removeprefix(f"{path}: ")
+        name = f"{what}: {path.relative_to(folder)}"
+        raise ImageError(f"{name}: {said}", advice=error.advice) from error
 
 
 def write_parts(folder: Path, what: str) -> None:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from hostabi.packages.cache import Cache
 
 _PACKAGES = (".deb", ".rpm")
+_MACHINES = ("amd64", "x86_64", "all", "noarch")
 _WANTED = ("boot/", "lib/modules/", "usr/lib/modules/")
 _SKIPPED = ("-headers-", "-dbg_", "-dbgsym_", "-doc_", "-devel-", "-debuginfo-")
 
@@ -105,6 +106,13 @@ def running() -> Build:
 
 
 def _from_packages(paths: list[Path], cache: Cache) -> Build:
+    controls = [read_control(path) for path in paths]
+    for path, control in zip(paths, controls, strict=True):
+        if (made_for := control.get("Architecture", "")) not in _MACHINES:
+            raise InputError(
+                f"{path}: made for {made_for or 'no architecture'}; only x86-64 is supported",
+                advice="name the package for amd64 (x86_64)",
+            )
     digests = {path.name: digest_of(path) for path in paths}
     key = hashlib.sha256("\n".join(sorted(digests.values())).encode()).hexdigest()[:32]
 
@@ -117,8 +125,8 @@ def _from_packages(paths: list[Path], cache: Cache) -> Build:
 
     label = f"the kernel in {paths[0].name}"
     folder = cache.folder("builds", f"local-{key}", make, label=label)
-    versions = [read_control(path).get("Version", "") for path in paths if path.suffix == ".deb"]
-    return _of_parts(folder, read_parts(folder), digests, versions[0] if versions else "")
+    version = "-".join(filter(None, map(controls[0].get, ("Version", "Release"))))
+    return _of_parts(folder, read_parts(folder), digests, version)
 
 
 def _from_folder(folder: Path) -> Build:

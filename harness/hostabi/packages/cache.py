@@ -52,7 +52,7 @@ def storage_errors(path: Path) -> Iterator[None]:
             ) from error
         if error.errno in _NOT_WRITABLE and _concerns(error, path):
             raise StorageError(
-                f"cannot write below {path}: {error.strerror}",
+                f"cannot read or write below {path}: {error.strerror}",
                 advice="set HOSTABI_CACHE to a folder that you can write",
             ) from error
         raise
@@ -73,9 +73,12 @@ class Cache:
     """Where the making of things, and the waiting for them, is told."""
 
     def blob(self, sha256: str) -> Path | None:
-        """The verified file with this SHA-256, or None when it is not here."""
+        """The verified file with this SHA-256, or None when it is not here.
+
+        Raises :class:`StorageError` when the cache cannot be read.
+        """
         path = self.blob_path(sha256)
-        if not path.is_file():
+        if not self._has(path):
             return None
         _touch(path)
         return path
@@ -158,7 +161,7 @@ class Cache:
         self, kind: str, key: str, build: Callable[[Path], None], *, label: str, is_folder: bool
     ) -> Path:
         place = self.root / kind / _safe(key)
-        if place.exists():
+        if self._has(place):
             _touch(place)
             return place
         with self.lock(f"{kind}-{key}", label=label):
@@ -181,15 +184,21 @@ class Cache:
                     _remove(above)
         return place
 
+    def _has(self, path: Path) -> bool:
+        # A folder that may not be searched is not an empty one.
+        with storage_errors(self.root):
+            return path.exists()
+
     def sizes(self) -> dict[str, int]:
-        """Bytes in use by kind of content."""
-        if not self.root.is_dir():
-            return {}
-        return {
-            entry.name: _size(Path(entry.path))
-            for entry in sorted(os.scandir(self.root), key=lambda entry: entry.name)
-            if entry.is_dir(follow_symlinks=False)
-        }
+        """Bytes in use by kind of content. Raises :class:`StorageError`."""
+        with storage_errors(self.root):
+            if not self.root.is_dir():
+                return {}
+            return {
+                entry.name: _size(Path(entry.path))
+                for entry in sorted(os.scandir(self.root), key=lambda entry: entry.name)
+                if entry.is_dir(follow_symlinks=False)
+            }
 
     def size(self) -> int:
         """Bytes in use."""

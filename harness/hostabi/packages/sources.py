@@ -160,9 +160,11 @@ class Mirror:
             # .../debian -> .../debian-security, the layout that Debian recommends to mirrors
             head, _, _ = self._named[known.sibling].rpartition("/")
             return f"{head}/{archive}"
+        wanted = known.sibling or archive
+        option = "--mirror" if wanted == "debian" else f"--mirror {wanted}=ADDRESS"
         raise InputError(
             f"no mirror of the {archive} archive is known: this machine's apt sources name none",
-            advice=f"set {variable(archive)} or --mirror to the base address of a mirror, "
+            advice=f"set {variable(wanted)} or {option} to the base address of a mirror, "
             "the one that ends just before /dists",
         )
 
