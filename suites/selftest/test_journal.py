@@ -17,6 +17,8 @@ from hostabi.runs import journal as journals
 from hostabi.runs.journal import Journal
 from hostabi.runs.records import CaptureDone, CellKey, Session, TestCell
 
+DIGEST = journals.source_digest
+
 
 @pytest.fixture(autouse=True)
 def alone(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -77,9 +79,24 @@ def test_a_torn_last_line_is_cut_off(tmp_path: Path) -> None:
     path.write_bytes(whole + whole[:30])
     assert journals.read(path).torn == whole[:30]
     with Journal.open(path) as journal:
-        assert journal.torn == 30
+        assert "30 bytes of a last record" in journal.damage
         journal.append(cell("s", "b"))
     assert [item.test for item in journals.read(path).of(TestCell)] == ["a", "b"]
+
+
+def test_a_record_torn_in_the_middle_costs_no_other(tmp_path: Path) -> None:
+    path = tmp_path / "j"
+    with Journal.open(path) as journal:
+        journal.append(cell(journal.begin(), "a"))
+        with path.open("ab") as child:  # killed in the middle of its record
+            child.write(b'{"record":"cell","ses')
+        journal.append(cell("s", "b"))
+        journal.append(cell("s", "c"))
+    contents = journals.read(path)
+    assert [item.test for item in contents.of(TestCell)] == ["a", "b", "c"]
+    assert (contents.torn, contents.skipped) == (b"", 1)
+    with Journal.open(path) as journal:
+        assert "1 lines that are no records" in journal.damage
 
 
 @pytest.mark.parametrize(
@@ -207,3 +224,28 @@ def test_a_capture_counts_only_while_its_file_is_unharmed(tmp_path: Path) -> Non
         assert journal.capture("6.1.1-1") is None
         (tmp_path / "c").unlink()
         assert journal.capture("6.1.1-1") is None
+
+
+def test_the_digest_goes_over_every_file_that_measures(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def digest() -> str:
+        DIGEST.cache_clear()
+        return DIGEST()
+
+    for name in ("suites", "agent", "kernels"):
+        (tmp_path / name).mkdir()
+    monkeypatch.setattr(journals.resources, "suites", lambda: tmp_path / "suites")
+    monkeypatch.setattr(journals.resources, "agent_sources", lambda: tmp_path / "agent")
+    monkeypatch.setattr(journals.resources, "kernels", lambda: tmp_path / "kernels")
+    seen = [digest()]
+    for name in ("suites/cases.toml", "agent/table.inc", "suites/syscalls/expected.json"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("x")
+        assert digest() not in seen
+        seen.append(digest())
+    for name in ("suites/__pycache__/a.pyc", "suites/selftest/t.py", "suites/.hypothesis/x"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("x")
+        assert digest() == seen[-1]
+    DIGEST.cache_clear()

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -79,7 +80,11 @@ class Suite:
         return 0
 
 
-def execute(path: Path, specs: Sequence[str] = SPECS) -> tuple[plan.Report, Suite]:
+def execute(
+    path: Path,
+    specs: Sequence[str] = SPECS,
+    take: Callable[[Guests, SimpleNamespace], Taken] = take,
+) -> tuple[plan.Report, Suite]:
     with Journal.open(path) as journal:
         journal.begin()
         suite = Suite(journal)
@@ -110,6 +115,19 @@ def test_a_second_run_captures_nothing_again(tmp_path: Path) -> None:
     assert sorted(report.reused) == ["5.10.9-1~bpo13+1", "6.1.9-1~bpo13+1", "7.3.9-1~bpo13+1"]
     assert not report.captured
     assert not suite.calls
+
+
+def test_a_capture_in_which_a_surface_failed_is_taken_again(tmp_path: Path) -> None:
+    def partly(guests: Guests, build: SimpleNamespace) -> Taken:
+        failed = {"sysctls": MachineError("it died")}
+        return dataclasses.replace(take(guests, build), failed=failed)
+
+    report, _ = execute(tmp_path / "j", ["6.1"], partly)
+    assert report.failed == {"6.1.9-1~bpo13+1: sysctls": "it died"}
+    report, _ = execute(tmp_path / "j", ["6.1"])
+    assert (len(report.captured), report.reused, report.failed) == (1, [], {})
+    report, _ = execute(tmp_path / "j", ["6.1"])
+    assert (report.captured, len(report.reused)) == ([], 1)
 
 
 def test_a_run_over_other_kernels_or_with_errors_runs_the_suites_again(tmp_path: Path) -> None:

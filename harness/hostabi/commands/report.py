@@ -43,8 +43,8 @@ def run(options: argparse.Namespace, context: Context) -> int:
 
     path = journal_file(options)
     contents = journal.read(path)
-    if contents.torn:
-        context.progress.say(f"{path}: the last record is torn and left out")
+    if damage := contents.damage(path):
+        context.progress.say(damage)
     sources = [session.source for session in contents.of(Session)]
     contents = contents.since(sources[-1]) if sources else contents
     names = [build.name for build in Results.of(contents).builds]

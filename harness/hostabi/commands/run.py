@@ -60,8 +60,8 @@ def run(options: argparse.Namespace, context: Context) -> int:
 
     path = journal_file(options)
     with Journal.open(path, short=options.short) as journal, context.guests(options) as guests:
-        if journal.torn:
-            context.progress.say(f"{path}: cut off {journal.torn} bytes of a record torn in two")
+        if journal.damage:
+            context.progress.say(journal.damage)
         if options.fresh:
             journal.forget()
         journal.begin(accelerator=context.accel, arguments=sys.argv[1:])

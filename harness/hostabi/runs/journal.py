@@ -5,7 +5,8 @@ it. The lock belongs to the open file description, so a child that is given the
 descriptor writes under its parent's lock, and keeps it if the parent is killed.
 Each record is one ``write`` to a descriptor opened with ``O_APPEND``, so records
 of several processes never mix. A process killed in the middle of a write leaves
-a torn last line; the next writer cuts it off and says so.
+a torn last line; the next writer cuts it off and says so. What is torn in the
+middle, because others went on writing, is passed over and counted.
 """
 
 from __future__ import annotations
@@ -50,7 +51,8 @@ _SHORT = "-short"
 """Ends the source of a session with few examples."""
 _LINE_LIMIT = 1 << 20
 _DETAIL_LIMIT = 16_000
-_NOT_MEASURING = {"cli.py", "commands", "diff", "results", "selftest"}
+_NOT_MEASURING = {"cli.py", "commands", "diff", "results", "selftest", "data"}
+"""Also ``data``: what a wheel has in it is looked at where it lies."""
 _DECODER: msgspec.json.Decoder[Record] = msgspec.json.Decoder(Record)
 _ENCODER = msgspec.json.Encoder()
 _R = TypeVar("_R", bound=msgspec.Struct)
@@ -58,10 +60,21 @@ _R = TypeVar("_R", bound=msgspec.Struct)
 
 @dataclass(frozen=True)
 class Contents:
-    """All records of a journal, oldest first. ``torn`` is what was left of a last line."""
+    """All records of a journal, oldest first.
+
+    ``torn`` is what was left of a last line, ``skipped`` counts lines before it
+    that are no records.
+    """
 
     records: tuple[Record, ...]
     torn: bytes = b""
+    skipped: int = 0
+
+    def damage(self, path: Path) -> str:
+        """What could not be read of the journal at ``path``, as a line; empty when nothing."""
+        parts = [f"{self.skipped} lines that are no records"] if self.skipped else []
+        parts += [f"{len(self.torn)} bytes of a last record torn in two"] if self.torn else []
+        return f"{path}: left out {' and '.join(parts)}" if parts else ""
 
     def of(self, kind: type[_R]) -> Iterator[_R]:
         """The records of one kind, oldest first."""
@@ -93,32 +106,42 @@ class Contents:
                 return its.removesuffix(_SHORT) == digest
             return its == source
 
-        return Contents(tuple(record for record in self.records if counts(record)))
+        kept = tuple(record for record in self.records if counts(record))
+        return Contents(kept, self.torn, self.skipped)
 
 
 def parse(data: bytes, name: str) -> Contents:
     """Decode a journal's bytes; ``name`` is used in errors.
 
-    Raises InputError for a line that is no record, and for a journal written
-    by a newer hostabi. A last line without its newline is torn, not an error.
+    Raises InputError for a file that has lines and no record among them, and for
+    a journal written by a newer hostabi. A last line without its newline is torn,
+    not an error; other lines that are no records are counted.
     """
     *lines, torn = data.split(b"\n")
     records: list[Record] = []
+    bad: tuple[int, Exception] | None = None
+    skipped = 0
     for number, line in enumerate(lines, 1):
+        if not line:
+            continue  # begun anew after a torn record
         try:
             record = _DECODER.decode(line)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise InputError(
-                f"{name}, line {number}: not a record of this hostabi's journal: {error}",
-                advice="name another file with --journal, or move this one away",
-            ) from error
+            bad = bad or (number, error)
+            skipped += 1
+            continue
         if isinstance(record, Session) and record.schema > SCHEMA:
             raise InputError(
                 f"{name} has schema {record.schema}; this hostabi {__version__} knows {SCHEMA}",
                 advice="use the newer hostabi that wrote it, or name another file with --journal",
             )
         records.append(record)
-    return Contents(tuple(records), torn)
+    if bad is not None and not records:
+        raise InputError(
+            f"{name}, line {bad[0]}: not a record of this hostabi's journal: {bad[1]}",
+            advice="name another file with --journal, or move this one away",
+        ) from bad[1]
+    return Contents(tuple(records), torn, skipped)
 
 
 def read(path: Path) -> Contents:
@@ -133,9 +156,14 @@ def read(path: Path) -> Contents:
 
 
 def recorded_capture(path: Path, contents: Contents, build: str) -> Path | None:
-    """The file of a build's last capture in the journal at ``path``, if it is unharmed."""
+    """The file of a build's last capture in the journal at ``path``, if it is whole and unharmed.
+
+    A capture in which a surface failed is not whole: it is worth another try.
+    """
     done = contents.captures().get(build)
-    if done is None:
+    if done is None or any(
+        (error.build, error.session) == (build, done.session) for error in contents.of(SurfaceError)
+    ):
         return None
     file = path.parent / done.file
     try:
@@ -160,7 +188,7 @@ class Journal:
         self.path = path
         self.session = ""
         self.source = source
-        self.torn = len(contents.torn)
+        self.damage = contents.damage(path)
         self._descriptor = descriptor
         self._owned = owned
         self._mutex = threading.Lock()
@@ -246,7 +274,9 @@ class Journal:
             raise InputError(f"a record of {len(line)} bytes is too long for the journal")
         with self._mutex:
             try:
-                _write_whole(self._descriptor, line)
+                # A child that was killed while it wrote has left half a line.
+                torn = _ends_torn(self._descriptor)
+                _write_whole(self._descriptor, b"\n" + line if torn else line)
                 os.fsync(self._descriptor)
             except OSError as error:
                 raise StorageError(
@@ -266,7 +296,7 @@ class Journal:
         return parse(_read_all(self._descriptor), str(self.path))
 
     def capture(self, build: str) -> Path | None:
-        """The saved capture of ``build`` made by the same source, if its file is unharmed."""
+        """The saved capture of ``build`` by the same source, if :func:`recorded_capture` has it."""
         return recorded_capture(self.path, self.contents().since(self.source), build)
 
     def forget(self) -> None:
@@ -308,7 +338,8 @@ def source_digest() -> str:
     for folder in (package, resources.agent_sources(), resources.suites()):
         for path in sorted(folder.rglob("*")):
             inside = path.relative_to(folder)
-            if path.suffix in {".py", ".c", ".h"} and inside.parts[0] not in _NOT_MEASURING:
+            made = any(part == "__pycache__" or part.startswith(".") for part in inside.parts)
+            if not made and inside.parts[0] not in _NOT_MEASURING and path.is_file():
                 digest.update(f"{inside}\0".encode() + path.read_bytes())
     for name in ("runtimes.toml", "deviations.toml"):
         data = resources.kernels() / name
@@ -346,6 +377,11 @@ def _read_all(descriptor: int) -> bytes:
         parts.append(part)
         offset += len(part)
     return b"".join(parts)
+
+
+def _ends_torn(descriptor: int) -> bool:
+    size = os.fstat(descriptor).st_size
+    return size > 0 and os.pread(descriptor, 1, size - 1) != b"\n"
 
 
 def _write_whole(descriptor: int, line: bytes) -> None:
