@@ -106,6 +106,7 @@ class Repo:
     asked: list[tuple[str, str]] = field(default_factory=list)
     """Paths asked for and their Range header."""
     base: str = ""
+    archive: str = "debian"
     _stanzas: list[str] = field(default_factory=list)
 
     def add(
@@ -122,14 +123,16 @@ class Repo:
             )
         return path
 
-    def release(self, *, suite: str = "test", codename: str = "test", extra: str = "") -> str:
-        """The text of a Release file over the index as it is."""
+    def release(
+        self, *, suite: str = "test", codename: str = "test", extra: str = "", at: str = "test"
+    ) -> str:
+        """The text of a Release file over the index as it is, below dists/``at``."""
         text = "\n".join(self._stanzas).encode()
         packed = lzma.compress(text)
         above = "main/binary-amd64"
         digest = hashlib.sha256(packed).hexdigest()
-        self.files[f"dists/test/{above}/Packages.xz"] = packed
-        self.files[f"dists/test/{above}/by-hash/SHA256/{digest}"] = packed
+        self.files[f"dists/{at}/{above}/Packages.xz"] = packed
+        self.files[f"dists/{at}/{above}/by-hash/SHA256/{digest}"] = packed
         return (
             f"Origin: Test\nSuite: {suite}\nCodename: {codename}\n"
             f"Date: Sat, 21 Nov 2026 00:53:02 UTC\n{extra}Acquire-By-Hash: yes\n"
@@ -138,13 +141,22 @@ class Repo:
             f" {digest} {len(packed)} {above}/Packages.xz\n"
         )
 
-    def publish(self, key: pysequoia.Tsk | None = None, **fields: str) -> None:
-        """Write the index and sign its Release file."""
-        self.files["dists/test/InRelease"] = sign(key or self.key, self.release(**fields))
+    def publish(self, key: pysequoia.Tsk | None = None, *, at: str = "test", **fields: str) -> None:
+        """Write the index of the suite ``at`` and sign its Release file."""
+        self.files[f"dists/{at}/InRelease"] = sign(key or self.key, self.release(at=at, **fields))
+
+    def empty(self) -> None:
+        """Forget what the index lists, to write that of another suite."""
+        self._stanzas.clear()
 
     def packages(self, cache: Path, **options: Any) -> Packages:
-        """A client that knows this repository as the archive "debian"."""
-        mirror = Mirror(self.base, {}, self.folder / "apt", trust.load(self.folder / trust.FILE))
+        """A client that knows this repository as its ``archive``."""
+        mirror = Mirror(
+            f"{self.archive}={self.base}",
+            {},
+            self.folder / "apt",
+            trust.load(self.folder / trust.FILE),
+        )
         return Packages(Cache(cache), mirror, **options)
 
 
@@ -159,13 +171,20 @@ def new_key() -> pysequoia.Tsk:
 
 
 @contextmanager
-def serve(folder: Path) -> Iterator[Repo]:
-    """An empty repository served on loopback, with its trust file below ``folder``."""
-    repo = Repo(new_key(), folder)
+def serve(
+    folder: Path, archive: str = "debian", suites: dict[str, str] | None = None
+) -> Iterator[Repo]:
+    """An empty repository served on loopback, with its trust file below ``folder``.
+
+    ``suites`` maps their names to their codenames.
+    """
+    repo = Repo(new_key(), folder, archive=archive)
     (folder / "keys").mkdir(parents=True)
     (folder / "keys" / "test.gpg").write_bytes(bytes(repo.key.extract_certificate()))
     (folder / trust.FILE).write_text(
-        '[debian]\nkeys = ["test.gpg"]\nsuites = { test = "test" }\n', encoding="utf-8"
+        f'[{archive}]\nkeys = ["test.gpg"]\n[{archive}.suites]\n'
+        + "".join(f'{name} = "{code}"\n' for name, code in (suites or {"test": "test"}).items()),
+        encoding="utf-8",
     )
 
     class Handler(BaseHTTPRequestHandler):

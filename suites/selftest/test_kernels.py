@@ -235,6 +235,17 @@ def test_lock_round_trip_and_use(archive, tmp_path):
     assert [one.version for one in renewed.build] == ["6.1.193-1", "7.2.12-1~bpo13+1"]
 
 
+def test_lock_passes_over_a_suite_that_cannot_be_read(archive):
+    archive.unreadable = {"bookworm-security"}
+    archive.add_kernel("bookworm", "6.1.0-47", "6.1.170-3")
+    made = make_lock(["6.1"], archive, written="now")
+    assert (made.build[0].version, made.build[0].suite) == ("6.1.170-3", "bookworm")
+    assert "bookworm-security cannot be read" in archive.said[0]
+    archive.unreadable = set(catalogue().line("6.1").suites)
+    with pytest.raises(PackageError, match="bookworm-security is not there"):
+        make_lock(["6.1"], archive, written="now")
+
+
 def test_locked_package_that_is_gone_says_how_to_refresh(archive):
     lock = make_lock(["6.1"], archive, written="")
     archive.gone |= {one.filename for one in archive.suites["bookworm-security"]}

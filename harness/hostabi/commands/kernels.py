@@ -5,15 +5,20 @@ from __future__ import annotations
 import argparse
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
 
 from tabulate import tabulate
 
 from hostabi.commands.context import Context, Parsers, command, kernels_wanted
 from hostabi.errors import HostabiError, PackageError
 
+if TYPE_CHECKING:
+    from hostabi.kernels.listing import ListedLine
+
 EXAMPLES = """\
   hostabi kernels list                 lines, their newest build, what is cached
-  hostabi kernels list --all           every build that the suites list
+  hostabi kernels list 6.1 6.12        every build of two lines that the suites list
+  hostabi kernels list --all           every build of every line
   hostabi kernels fetch                the default lines
   hostabi kernels fetch 6.1.0-53 6.12 --flavour amd64
   hostabi kernels lock                 write down today's builds; `run --locked` uses them
@@ -32,6 +37,7 @@ def add(parsers: Parsers, shared: argparse.ArgumentParser) -> None:
     )
     verbs = parser.add_subparsers(title="verbs", metavar="VERB", required=True)
     list_ = command(verbs, shared, "list", listing, summary="show what is known and cached")
+    list_.add_argument("lines", nargs="*", metavar="LINE", help="these lines, with every build")
     list_.add_argument("--all", action="store_true", help="every build, not only the newest")
     fetch_ = command(verbs, shared, "fetch", fetch, summary="fetch, verify and unpack")
     fetch_.add_argument("kernels", nargs="*", metavar="KERNEL")
@@ -47,13 +53,17 @@ def listing(options: argparse.Namespace, context: Context) -> int:
     from hostabi.kernels.lock import read_lock
 
     lines = list_kernels(
-        context.packages, flavour=context.flavour or DEFAULT_FLAVOUR, lock=read_lock()
+        context.packages,
+        names=options.lines,
+        flavour=context.flavour or DEFAULT_FLAVOUR,
+        lock=read_lock(),
     )
+    every = options.all or bool(options.lines)
     rows = []
     for line in lines:
-        builds = line.builds if options.all else line.builds[:1]
+        builds = line.builds if every else line.builds[:1]
         newest = line.newest
-        if not options.all and newest is not None:
+        if not every and newest is not None:
             builds = (newest,)
         kind = line.kind if line.tried else f"{line.kind}, not tried"
         head = f"{line.name}{' *' if line.default else ''}"
@@ -67,21 +77,28 @@ def listing(options: argparse.Namespace, context: Context) -> int:
                     build.suite,
                     f"{build.size / 1e6:.0f} MB" if build.size else "",
                     "yes" if build.cached else "no" if not build.missing else "gone",
-                    _newer(line.newer_than_cached, line.newer_than_lock) if number == 0 else "",
+                    _note(line) if number == 0 else "",
                 ]
             )
         if not builds:
-            rows.append([head, kind, "-", "", "", "", "", line.problem])
-    headers = ["line", "kind", "build", "ABI", "suite", "size", "cached", "newer than"]
+            rows.append([head, kind, "-", "", "", "", "", _note(line)])
+    headers = ["line", "kind", "build", "ABI", "suite", "size", "cached", "note"]
     sys.stdout.write(tabulate(rows, headers=headers, disable_numparse=True) + "\n\n")
     sys.stdout.write("* measured by `hostabi run` when no kernel is named\n")
     return 0 if any(line.builds for line in lines) else 3
 
 
-def _newer(cached: str, locked: str) -> str:
-    return ", ".join(
-        text for text in ("what is cached" if cached else "", "the lock" if locked else "") if text
+def _note(line: ListedLine) -> str:
+    """What is newer than what is at hand, and why a suite could not be read."""
+    newer = " and ".join(
+        text
+        for text, name in (
+            ("what is cached", line.newer_than_cached),
+            ("the lock", line.newer_than_lock),
+        )
+        if name
     )
+    return "; ".join(filter(None, (f"newer than {newer}" if newer else "", line.problem)))
 
 
 def fetch(options: argparse.Namespace, context: Context) -> int:

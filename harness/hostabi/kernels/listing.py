@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -62,11 +63,16 @@ class ListedLine:
 
 
 def list_kernels(
-    packages: Packages, *, flavour: str = DEFAULT_FLAVOUR, lock: Lock | None = None
+    packages: Packages,
+    *,
+    names: Sequence[str] = (),
+    flavour: str = DEFAULT_FLAVOUR,
+    lock: Lock | None = None,
 ) -> tuple[ListedLine, ...]:
-    """All lines of the catalogue and of the rolling suites, oldest first.
+    """All lines of the catalogue and of the rolling suites, or those in ``names``, oldest first.
 
     A suite that cannot be read makes a ``problem`` of its lines, not an error.
+    Raises InputError for a name that is no line.
     """
     known = catalogue()
     newest = known.newest(packages)
@@ -75,9 +81,17 @@ def list_kernels(
         served = known.served(packages)
     except HostabiError:
         served = ()
-    names = sorted({*default, *served, *(line.name for line in known.named)}, key=line_order)
+    lines = {*default, *served, *(line.name for line in known.named)}
+    if unknown := [name for name in names if name not in lines]:
+        raise InputError(
+            f"unknown line {unknown[0]!r}",
+            advice=f"one of: {', '.join(sorted(lines, key=line_order))}",
+        )
     kinds = {newest.stable: "stable", newest.mainline: "mainline"}
-    listed = (_listed(known.line(name), flavour, packages, lock) for name in names)
+    listed = (
+        _listed(known.line(name), flavour, packages, lock)
+        for name in sorted(names or lines, key=line_order)
+    )
     return tuple(
         dataclasses.replace(
             line, kind=kinds.get(line.name, line.kind), default=line.name in default

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from hostabi import resources
-from hostabi.errors import InputError
+from hostabi.errors import InputError, PackageError
 from hostabi.kernels import candidates
 from hostabi.kernels.candidates import Candidate
 from hostabi.kernels.catalogue import DEFAULT_FLAVOUR, catalogue
@@ -184,8 +184,15 @@ def render(lock: Lock) -> str:
 def _newest(name: str, flavour: str, packages: Packages) -> LockedBuild:
     line = catalogue().line(name)
     wanted = line.flavour(flavour)
+    failures: list[PackageError] = []
     for suite in line.suites:
-        for one in candidates.of_suite(packages, suite):
+        try:
+            listed = candidates.of_suite(packages, suite)
+        except PackageError as error:
+            failures.append(error)
+            packages.progress.say(f"{suite} cannot be read: {error.message}")
+            continue
+        for one in listed:
             if one.line == name and one.flavour == wanted and not one.missing:
                 return LockedBuild(
                     line=name,
@@ -198,6 +205,8 @@ def _newest(name: str, flavour: str, packages: Packages) -> LockedBuild:
                         for package in one.packages
                     ),
                 )
+    if len(failures) == len(line.suites):
+        raise failures[0]
     raise InputError(
         f"line {name} ({wanted}): none of {', '.join(line.suites)} serves it",
         advice="`hostabi kernels list` shows what there is",
