@@ -90,17 +90,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parse(words: Sequence[str]) -> argparse.Namespace:
-    """Read the words. What follows -- is a command's own, whatever options come before it.
+    """Read the words. What follows -- is for the guest or for pytest, untouched.
 
-    argparse alone cannot: once an option has followed KERNEL, it takes no COMMAND.
+    argparse alone cannot: which words it gives to a command's last argument, and
+    what becomes of the --, differs between its versions.
     """
     cut = words.index("--") if "--" in words else len(words)
-    if "exec" in words[:cut]:
-        options = parser().parse_args(words[:cut])
-        if options.command is exec_.run:
-            options.argv = [*options.argv, *words[cut + 1 :]]
-            return options
-    return parser().parse_args(words)
+    options = parser().parse_args(words[:cut])
+    rest = list(words[cut + 1 :])
+    if options.command is exec_.run:
+        options.argv = [*options.argv, *rest]
+    elif options.command is test.run:
+        options.arguments = rest
+    elif rest:
+        parser().error(f"this command takes no words after --: {' '.join(rest)}")
+    return options
 
 
 def script() -> NoReturn:

@@ -185,6 +185,19 @@ def test_exec_takes_options_before_the_command(words: list[str]) -> None:
     assert options.argv == ["ls", "--all", "--", "x"]
 
 
+def test_words_after_the_dashes_are_pytests():
+    options = cli._parse(["test", "selftest", "lint", "--", "-q", "-k", "journal"])
+    assert options.environments == ["selftest", "lint"]
+    assert options.arguments == ["-q", "-k", "journal"]
+
+
+def test_words_after_the_dashes_are_refused_where_nobody_takes_them(capsys):
+    with pytest.raises(SystemExit) as left:
+        cli._parse(["doctor", "--", "surplus"])
+    assert left.value.code == 2
+    assert "surplus" in capsys.readouterr().err
+
+
 def test_shell_needs_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["shell", "6.1"]) == 2
     assert "hostabi exec" in capsys.readouterr().err

@@ -44,14 +44,12 @@ def add(parsers: Parsers, shared: argparse.ArgumentParser) -> None:
         bars=False,
     )
     parser.add_argument("environments", nargs="*", metavar="ENVIRONMENT")
-    parser.add_argument("arguments", nargs=argparse.REMAINDER, help="for pytest, after --")
+    parser.set_defaults(arguments=[])
 
 
 def run(options: argparse.Namespace, context: Context) -> int:
     """Run each environment in turn and sum up; 1 when one failed."""
-    names = [name for name in options.environments if name != "--"]
-    extra = [word for word in options.arguments if word != "--"]
-    plan = plan_of(names, extra, _common(context))
+    plan = plan_of(options.environments, options.arguments, _common(context))
     steps = []
     for name, arguments in plan:
         began = time.monotonic()
