@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import time
 from dataclasses import replace
 
 import pytest
@@ -13,7 +14,7 @@ from hostabi.agent.local import local_agent
 from hostabi.agent.program import End, Ran, Sandbox
 from hostabi.errors import InputError
 from hostabi.runs.lockstep import Difference, DisagreementError, Lockstep
-from hostabi.syscalls import probes
+from hostabi.syscalls import budget, probes
 from hostabi.syscalls.builder import Builder
 from hostabi.syscalls.cases import Case, Script, batches, hold, long_lists
 from hostabi.syscalls.table import C, number
@@ -110,6 +111,26 @@ def test_an_altered_result_is_found_and_shrunk(agents, syscall, old, new, calls)
     assert [names for names, _ in difference.sides] == [("6.1", "6.18"), ("6.12",)]
     assert difference.sides[0][1].values[-1] == old
     assert difference.sides[1][1].values[-1] == new
+
+
+def test_shrinking_ends_with_the_smallest_found_in_time(agents):
+    def failing(calls: int) -> Case:
+        script = Script()
+        for _ in range(calls):
+            script.returns(1, "getpid")
+        return script.case()
+
+    def search() -> None:
+        for calls in (4, 2, 3):
+            with pytest.raises(AssertionError):
+                hold(agents[0], [failing(calls)], frozenset())
+        time.sleep(1)
+        hold(agents[0], [failing(1)], frozenset())
+
+    for seconds, calls in ((0.5, 2), (60, 1)):
+        with pytest.raises(AssertionError) as caught, budget.bounded(seconds):
+            search()
+        assert caught.value.__notes__[0].count("getpid") == calls
 
 
 def test_a_kernel_agrees_with_itself(agents):

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.database import DirectoryBasedExampleDatabase
 
 from hostabi import resources
+from hostabi.syscalls.budget import bounded
 from hostabi.syscalls.probes import features as probe
 
 _COMMON = {
@@ -42,6 +45,13 @@ def pytest_configure(config: pytest.Config) -> None:
         settings.load_profile("repeatable-short")
     else:
         settings.load_profile("repeatable")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_pyfunc_call() -> Iterator[None]:
+    """Make no failure smaller for longer than anyone waits."""
+    with bounded():
+        return (yield)
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from hostabi.agent.client import Agent, Pending
 from hostabi.agent.messages import encode_run
 from hostabi.agent.program import Program, Ran, Sandbox
 from hostabi.errors import InputError
-from hostabi.syscalls import printers, probes
+from hostabi.syscalls import budget, printers, probes
 from hostabi.syscalls.builder import Built
 from hostabi.syscalls.cases import Case, by_sandbox
 from hostabi.syscalls.trace import Trace, View, normalised
@@ -168,6 +168,7 @@ class Lockstep:
         everywhere, also when it is run again: that is what hypothesis shrinks.
         One that came once only is counted in ``unsteady``.
         """
+        budget.check()
         least = min(2, len(self.agents))
         ran = 0
         for sandbox, group in by_sandbox(cases):
@@ -176,7 +177,7 @@ class Lockstep:
             programs = [case.built for case, _ in able]
             for difference in self.compare(programs, sandbox, [names for _, names in able]):
                 for again in self.compare([difference.built], sandbox, [difference.kernels]):
-                    raise DisagreementError(again)
+                    raise budget.failed(DisagreementError(again), len(again.built.steps))
                 self.unsteady += 1
             ran += len(able)
         return ran

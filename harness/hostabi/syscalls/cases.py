@@ -16,6 +16,7 @@ from typing import Protocol, TypeVar
 from hypothesis import strategies as st
 
 from hostabi.agent.program import Program, Ran, Sandbox
+from hostabi.syscalls import budget
 from hostabi.syscalls.builder import ARENA, Builder, Built, Ref, Slot, Value
 from hostabi.syscalls.table import result_name
 from hostabi.syscalls.trace import Trace
@@ -56,7 +57,7 @@ class Case:
             assert trace.finished, f"ended as {trace.ran.end} {trace.ran.code}"
         except AssertionError as error:
             error.add_note(str(trace))
-            raise
+            raise budget.failed(error, len(self.built.steps)) from None
 
     def __repr__(self) -> str:
         return f"\n{self.built}\n"
@@ -148,6 +149,7 @@ def hold(runner: Runner, cases: Iterable[Case], features: Set[str]) -> int:
 
     Raises AssertionError for the first case whose property does not hold.
     """
+    budget.check()
     ran = 0
     for sandbox, group in by_sandbox(runnable(cases, features)):
         answers = runner.run([case.built.program for case in group], sandbox)
