@@ -57,6 +57,19 @@ def test_a_warning_is_an_error_that_is_shown(sources: Path, tmp_path: Path) -> N
         build.binary("agent", Cache(tmp_path / "cache"))
 
 
+def test_sources_that_change_meanwhile(
+    sources: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def compiled(_files: list[Path], _arch: str, output: Path) -> None:
+        output.write_bytes(b"of the old sources")
+        (sources / "main.c").write_text("int main(void) { return 2; }\n")
+
+    monkeypatch.setattr(build, "_compile", compiled)
+    with pytest.raises(HostabiError, match="changed while"):
+        build.binary("agent", Cache(tmp_path / "cache"))
+    assert not list((tmp_path / "cache" / "binaries").iterdir())
+
+
 def test_a_header_belongs_to_the_key(sources: Path, tmp_path: Path) -> None:
     cache = Cache(tmp_path / "cache")
     first = build.binary("agent", cache)

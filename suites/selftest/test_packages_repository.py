@@ -162,6 +162,18 @@ def test_changed_package(repo: Repo, tmp_path: Path) -> None:
     assert packages.cache.blob(package.sha256) is None
 
 
+def test_a_damaged_file_in_the_cache_is_fetched_anew(repo: Repo, tmp_path: Path) -> None:
+    packages = repo.packages(tmp_path / "cache")
+    package = packages.suite("test").named("hello")[0]
+    kept = packages.fetch(package)
+    asked = len(repo.asked)
+    assert packages.fetch(package) == kept
+    assert len(repo.asked) == asked
+    for damage in (HELLO[:-1], HELLO[:-1] + bytes([HELLO[-1] ^ 1])):
+        kept.write_bytes(damage)
+        assert packages.fetch(package).read_bytes() == HELLO
+
+
 def test_truncated_package(repo: Repo, tmp_path: Path) -> None:
     packages = repo.packages(tmp_path / "cache")
     package = packages.suite("test").named("hello")[0]

@@ -110,5 +110,10 @@ def binary(kind: Kind, cache: FileCache, arch: str = "x86_64") -> Path:
     def build(path: Path) -> None:
         with cache.progress.task(label):
             _compile(files, arch, path)
+        if _key(kind, files, arch) != key:
+            raise HostabiError(
+                f"the sources of the {kind} changed while they were compiled", advice="try again"
+            )
 
-    return cache.file("binaries", _key(kind, files, arch), build, label=f"the {kind}'s program")
+    key = _key(kind, files, arch)
+    return cache.file("binaries", key, build, label=f"the {kind}'s program")

@@ -147,8 +147,11 @@ class Fetcher:
         return self.progress.task(f"fetch {label}", wanted.size, "B")
 
     def _cached(self, wanted: Wanted) -> Path | None:
+        """The file in the cache, read once more: a damaged one is fetched anew."""
         found = self.cache.blob(wanted.sha256)
-        return found if found and found.stat().st_size == wanted.size else None
+        if found is None or found.stat().st_size != wanted.size:
+            return None
+        return found if _sha256(found) == wanted.sha256 else None
 
     def _verified(self, wanted: Wanted, part: Path, meter: _Meter) -> None:
         # A wrong checksum may come from an old .part or a proxy's stale copy,
@@ -157,8 +160,7 @@ class Fetcher:
         for headers in tries:
             attempt = functools.partial(self._receive, wanted, part, headers, meter)
             self._retrying(wanted.url, attempt)
-            with part.open("rb") as file:
-                digest = hashlib.file_digest(file, "sha256").hexdigest()
+            digest = _sha256(part)
             if digest == wanted.sha256:
                 return
             part.unlink()
@@ -231,6 +233,11 @@ class Fetcher:
         since, why = self._down.get(host, (-DOWN, ""))
         if why and time.monotonic() - since < DOWN:
             raise UnreachableError(f"{host} cannot be reached: {why}", advice=_ADVICE)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _deadline(size: int) -> float:
