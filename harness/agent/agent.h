@@ -11,6 +11,13 @@
 
 #define PADDED(n) (((size_t)(n) + 7) & ~(size_t)7)
 
+/* NUL-terminated texts for hello; what is too much is dropped. */
+struct notes {
+	char text[4096];
+	size_t length;
+};
+void note(struct notes *notes, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
 /* What this agent is, set once in main.c or init.c. */
 struct agent {
 	bool pid1;
@@ -18,8 +25,9 @@ struct agent {
 	int signals;		/* signalfd that reports SIGCHLD */
 	uint64_t features;
 	const char *scratch;	/* private folder of an agent that is not PID 1 */
-	char missing[4096];	/* NUL-terminated paths of the manifest that did not arrive */
-	size_t missing_length;
+	int patience;		/* milliseconds to wait for a device of the machine */
+	struct notes missing;	/* paths of the manifest that did not arrive */
+	struct notes failed;	/* what /hostabi/boot demands and the kernel did not do */
 };
 extern struct agent agent;
 
@@ -123,12 +131,14 @@ int root_enter(const char *tree);
 void init(void);
 void boot_early(void);
 void boot_late(void);
-int open_port(const char *name, int timeout_ms);
-int find_disk(const char *serial, int timeout_ms, char *device, size_t size);
-void cgroup_mount(bool v1);
+int open_port(const char *name, int64_t deadline);
+int find_disk(const char *serial, int64_t deadline, char *device, size_t size);
+int cgroup_mount(bool v1);
 
 /* util.c */
 void say(const char *format, ...) __attribute__((format(printf, 1, 2)));
+/* As say, but on the console too, where only errors are shown. */
+void complain(const char *format, ...) __attribute__((format(printf, 1, 2)));
 _Noreturn void die(const char *what);
 ssize_t read_file(const char *path, char *buffer, size_t size);
 int write_file(const char *path, const char *text);

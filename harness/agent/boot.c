@@ -1,10 +1,12 @@
 /*
  * What /hostabi/boot of the initramfs asks for, one directive a line:
- *     file PATH SIZE MODE                must have arrived in the initramfs
+ *     file PATH SIZE MODE SUM            must have arrived in the initramfs
  *     module PATH                        loaded in this order; -PATH may fail
  *     cgroup v2|v1
+ *     wait MILLISECONDS                  for each device, from when it is needed
  *     disk SERIAL MOUNTPOINT TYPE ro|rw|later
- * and the devices it has to wait for.
+ *     end                                the last line, or the file was cut off
+ * and the devices it has to wait for. What cannot be done is told by hello.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -24,7 +26,7 @@
 
 #define DIRECTIVES "/hostabi/boot"
 #define WORDS 5
-#define DISK_MS 5000
+#define END "end\n"
 
 static char directives[65536];
 static int uevents = -1;
@@ -79,10 +81,9 @@ static bool find_by_line(const char *class, const char *file, const char *line, 
 	return found;
 }
 
-static int wait_by_line(const char *class, const char *file, const char *line, int timeout_ms,
+static int wait_by_line(const char *class, const char *file, const char *line, int64_t deadline,
 			char *device, size_t size)
 {
-	int64_t deadline = now_ms() + timeout_ms;
 	char name[256];
 
 	while (!find_by_line(class, file, line, name, sizeof(name)))
@@ -92,15 +93,15 @@ static int wait_by_line(const char *class, const char *file, const char *line, i
 	return 0;
 }
 
-int find_disk(const char *serial, int timeout_ms, char *device, size_t size)
+int find_disk(const char *serial, int64_t deadline, char *device, size_t size)
 {
-	return wait_by_line("/sys/block", "serial", serial, timeout_ms, device, size);
+	return wait_by_line("/sys/block", "serial", serial, deadline, device, size);
 }
 
-int open_port(const char *name, int timeout_ms)
+int open_port(const char *name, int64_t deadline)
 {
 	char device[300];
-	int error = wait_by_line("/sys/class/virtio-ports", "name", name, timeout_ms, device,
+	int error = wait_by_line("/sys/class/virtio-ports", "name", name, deadline, device,
 				 sizeof(device));
 	int fd = error ? -1 : open(device, O_RDWR | O_NONBLOCK | O_CLOEXEC);
 
@@ -132,24 +133,49 @@ static void load_module(const char *path)
 	fd = open(full, O_RDONLY | O_CLOEXEC);
 	if (fd < 0 || syscall(SYS_finit_module, fd, "", 0) < 0)
 		if (errno != EEXIST && !optional)
-			say("module %s: %s", full, strerror(errno));
+			note(&agent.failed, "module %s: %s", full, strerror(errno));
 	if (fd >= 0)
 		close(fd);
 }
 
-/* An initramfs too large for the memory is cut off by the kernel without an error. */
-static void check_file(const char *path, const char *size)
+static void tell_missing(const char *path)
 {
-	size_t length = strlen(path) + 1;
-	struct stat status;
+	complain("initramfs: %s is missing or cut off", path);
+	note(&agent.missing, "%s", path);
+}
 
-	if (stat(path, &status) == 0 && status.st_size == strtoll(size, NULL, 10))
-		return;
-	say("initramfs: %s is missing or cut off", path);
-	if (agent.missing_length + length > sizeof(agent.missing))
-		return;
-	memcpy(agent.missing + agent.missing_length, path, length);
-	agent.missing_length += length;
+/* The sum of a file's 64-bit words, as guest/image.py makes it: cheap, and no word goes unseen. */
+static uint64_t sum_of(int fd)
+{
+	static uint64_t words[8192];
+	uint64_t sum = 0;
+	ssize_t n;
+
+	while ((n = read(fd, words, sizeof(words))) > 0) {
+		memset((char *)words + n, 0, PADDED(n) - (size_t)n);
+		for (size_t i = 0; i < PADDED(n) / 8; i++)
+			sum += words[i];
+	}
+	return sum;
+}
+
+/*
+ * An initramfs too large for the memory is cut off by the kernel without an
+ * error. The file it ends in has its full size (do_name() of init/initramfs.c
+ * sets it before the bytes come), so the size alone proves nothing.
+ */
+static void check_file(const char *path, const char *size, const char *sum)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	struct stat status;
+	bool whole = fd >= 0 && fstat(fd, &status) == 0 &&
+		     status.st_size == strtoll(size, NULL, 10) &&
+		     sum_of(fd) == strtoull(sum, NULL, 16);
+
+	if (fd >= 0)
+		close(fd);
+	if (!whole)
+		tell_missing(path);
 }
 
 static void mount_disk(char *words[WORDS])
@@ -157,15 +183,16 @@ static void mount_disk(char *words[WORDS])
 	char device[64];
 	int error;
 
+	/* Found when it is asked for, see scratch.c. */
 	if (!strcmp(words[4], "later"))
 		return;
-	error = find_disk(words[1], DISK_MS, device, sizeof(device));
+	error = find_disk(words[1], now_ms() + agent.patience, device, sizeof(device));
 	make_folder(words[2], 0755);
 	if (!error && mount(device, words[2], words[3], strcmp(words[4], "ro") ? 0 : MS_RDONLY,
 			    NULL) < 0)
 		error = -errno;
 	if (error)
-		say("disk %s at %s: %s", words[1], words[2], strerror(-error));
+		note(&agent.failed, "disk %s at %s: %s", words[1], words[2], strerror(-error));
 	else if (!strcmp(words[1], "modules"))
 		agent.features |= WIRE_HAS_MODULES;
 }
@@ -187,22 +214,36 @@ static void obey_early(char *words[WORDS])
 	if (!strcmp(words[0], "module"))
 		load_module(words[1]);
 	else if (!strcmp(words[0], "file"))
-		check_file(words[1], words[2]);
+		check_file(words[1], words[2], words[4]);
+	else if (!strcmp(words[0], "wait"))
+		agent.patience = atoi(words[1]);
+}
+
+static void mount_cgroups(const char *version)
+{
+	int error = cgroup_mount(!strcmp(version, "v1"));
+
+	if (error)
+		note(&agent.failed, "cgroup %s: %s", version, strerror(-error));
 }
 
 static void obey_late(char *words[WORDS])
 {
 	if (!strcmp(words[0], "cgroup"))
-		cgroup_mount(!strcmp(words[1], "v1"));
+		mount_cgroups(words[1]);
 	else if (!strcmp(words[0], "disk"))
 		mount_disk(words);
 }
 
 void boot_early(void)
 {
+	ssize_t length = read_file(DIRECTIVES, directives, sizeof(directives));
+	size_t text = length < 0 ? 0 : strlen(directives);
+
 	watch_devices();
-	if (read_file(DIRECTIVES, directives, sizeof(directives)) < 0)
-		die(DIRECTIVES);
+	/* Without its last line it was cut off; what is there of it may still get us a channel. */
+	if (text < strlen(END) || strcmp(directives + text - strlen(END), END))
+		tell_missing(DIRECTIVES);
 	each_directive(obey_early);
 }
 

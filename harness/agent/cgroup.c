@@ -11,18 +11,16 @@
 #define TOP "/sys/fs/cgroup"
 
 /* cgroups(7): a controller reaches the children only through subtree_control. */
-static void mount_v2(void)
+static int mount_v2(void)
 {
 	char names[1024], word[128];
 	int error = mount_at("cgroup2", TOP, MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL);
 
-	if (error) {
-		say("no cgroup v2: %s", strerror(-error));
-		return;
-	}
+	if (error)
+		return error;
 	agent.features |= WIRE_HAS_CGROUP2;
 	if (read_file(TOP "/cgroup.controllers", names, sizeof(names)) < 0)
-		return;
+		return 0;
 	/* One by one: a controller that cannot be enabled does not stop the others. */
 	for (char *name = strtok(names, " \n"); name; name = strtok(NULL, " \n")) {
 		snprintf(word, sizeof(word), "+%s", name);
@@ -30,6 +28,7 @@ static void mount_v2(void)
 		if (error)
 			say("cgroup controller %s: %s", name, strerror(-error));
 	}
+	return 0;
 }
 
 /* The hierarchies that systemd mounts together, so that paths are as on real hosts. */
@@ -77,25 +76,23 @@ static void mount_controller(const char *name)
 	}
 }
 
-static void mount_v1(void)
+static int mount_v1(void)
 {
 	char text[2048], name[64];
-	int enabled;
+	int enabled, error = mount_at("tmpfs", TOP, MS_NOSUID | MS_NODEV | MS_NOEXEC, "mode=755");
+	ssize_t length = error ? error : read_file("/proc/cgroups", text, sizeof(text));
 
-	if (mount_at("tmpfs", TOP, MS_NOSUID | MS_NODEV | MS_NOEXEC, "mode=755") ||
-	    read_file("/proc/cgroups", text, sizeof(text)) < 0)
-		return;
+	if (length < 0)
+		return (int)length;
 	for (char *line = strtok(text, "\n"); line; line = strtok(NULL, "\n"))
 		if (sscanf(line, "%63s %*d %*d %d", name, &enabled) == 2 && enabled)
 			mount_controller(name);
 	mount_hierarchy("systemd", "none,name=systemd");
 	agent.features |= WIRE_HAS_CGROUP1;
+	return 0;
 }
 
-void cgroup_mount(bool v1)
+int cgroup_mount(bool v1)
 {
-	if (v1)
-		mount_v1();
-	else
-		mount_v2();
+	return v1 ? mount_v1() : mount_v2();
 }

@@ -18,7 +18,6 @@
 
 #define NEW_ROOT "/hostabi/root"
 #define PORT "hostabi.agent"
-#define PORT_MS 20000
 #define HOST_NAME "hostabi"
 
 static const char *const applets[] = {
@@ -171,7 +170,7 @@ void init(void)
 	setenv("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", 1);
 	write_file("/proc/sys/kernel/modprobe", "/sbin/modprobe");
 	boot_late();
-	agent.channel = open_port(PORT, PORT_MS);
+	agent.channel = open_port(PORT, now_ms() + agent.patience);
 	if (agent.channel < 0)
 		die("port " PORT);
 	say("waiting for the host");

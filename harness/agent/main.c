@@ -19,7 +19,7 @@
 
 #include "agent.h"
 
-struct agent agent = { .channel = -1, .signals = -1 };
+struct agent agent = { .channel = -1, .signals = -1, .patience = 5000 };
 
 /* So that a command that forks without end fails before the machine does. */
 static void bound_tasks(unsigned long tasks)

@@ -20,7 +20,7 @@
 #include <stdint.h>
 
 #define WIRE_MAGIC 0x49424148
-#define WIRE_VERSION 1
+#define WIRE_VERSION 2
 /* The longest payload either side accepts, in bytes. */
 #define WIRE_LIMIT 33554432
 /* Where a program's arena lies, the same on every kernel. */
@@ -53,7 +53,7 @@ struct wire_frame {
 	uint32_t reserved;
 };
 
-/* Answer to WIRE_HELLO; then the layouts, then the missing paths' text. */
+/* Answer to WIRE_HELLO; then the layouts and the texts of what is missing and what failed. */
 struct wire_hello {
 	uint32_t version;
 	uint32_t pid1;
@@ -62,7 +62,9 @@ struct wire_hello {
 	uint64_t memory;	/* bytes */
 	uint64_t features;	/* bits of wire_feature */
 	uint32_t layouts;	/* entries of struct wire_layout */
-	uint32_t missing;	/* bytes of NUL-terminated paths */
+	uint32_t missing;	/* bytes of NUL-terminated paths of the initramfs */
+	uint32_t failed;	/* bytes of NUL-terminated texts: what a guest needs and did not get */
+	uint32_t reserved;
 	char release[72];
 	char machine[72];
 };

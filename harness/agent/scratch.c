@@ -20,7 +20,6 @@
 /* One descriptor for each level is open while a tree is removed. */
 #define DEPTH 100
 #define ROUNDS 1024
-#define DISK_MS 3000
 
 struct place {
 	const char *base;	/* the mount point */
@@ -39,7 +38,7 @@ static struct place places[] = {
 static int mount_ext4(const char *base)
 {
 	char device[64];
-	int error = find_disk("scratch", DISK_MS, device, sizeof(device));
+	int error = find_disk("scratch", now_ms() + agent.patience, device, sizeof(device));
 
 	if (error)
 		return error;

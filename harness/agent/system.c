@@ -41,11 +41,13 @@ int hello(struct answer *answer)
 	hello->memory = (uint64_t)info.totalram * info.mem_unit;
 	hello->features = agent.features;
 	hello->layouts = sizeof(layouts) / sizeof(layouts[0]);
-	hello->missing = (uint32_t)agent.missing_length;
+	hello->missing = (uint32_t)agent.missing.length;
+	hello->failed = (uint32_t)agent.failed.length;
 	snprintf(hello->release, sizeof(hello->release), "%s", name.release);
 	snprintf(hello->machine, sizeof(hello->machine), "%s", name.machine);
 	if (answer_bytes(answer, layouts, sizeof(layouts)) ||
-	    answer_bytes(answer, agent.missing, agent.missing_length))
+	    answer_bytes(answer, agent.missing.text, agent.missing.length) ||
+	    answer_bytes(answer, agent.failed.text, agent.failed.length))
 		return answer_error(answer, -E2BIG, "hello");
 	return 0;
 }

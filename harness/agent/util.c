@@ -12,15 +12,14 @@
 #include "agent.h"
 
 /* One line to the kernel's log, so that it stands in order with what the kernel says. */
-void say(const char *format, ...)
+static void log_line(const char *level, const char *format, va_list arguments)
 {
-	char line[512] = "hostabi: ";
-	size_t used = strlen(line);
-	va_list arguments;
+	char line[512];
+	size_t used;
 
-	va_start(arguments, format);
+	snprintf(line, sizeof(line), "%shostabi: ", agent.pid1 ? level : "");
+	used = strlen(line);
 	vsnprintf(line + used, sizeof(line) - used - 1, format, arguments);
-	va_end(arguments);
 	used = strlen(line);
 	line[used++] = '\n';
 
@@ -32,10 +31,41 @@ void say(const char *format, ...)
 	close(fd);
 }
 
+void say(const char *format, ...)
+{
+	va_list arguments;
+
+	va_start(arguments, format);
+	log_line("", format, arguments);
+	va_end(arguments);
+}
+
+void complain(const char *format, ...)
+{
+	va_list arguments;
+
+	va_start(arguments, format);
+	log_line("<3>", format, arguments);
+	va_end(arguments);
+}
+
+void note(struct notes *notes, const char *format, ...)
+{
+	size_t space = sizeof(notes->text) - notes->length;
+	va_list arguments;
+	int length;
+
+	va_start(arguments, format);
+	length = vsnprintf(notes->text + notes->length, space, format, arguments);
+	va_end(arguments);
+	if (length >= 0 && (size_t)length < space)
+		notes->length += (size_t)length + 1;
+}
+
 /* For PID 1 this is a kernel panic, which the host learns of with the console's tail. */
 void die(const char *what)
 {
-	say("%s: %s", what, strerror(errno));
+	complain("%s: %s", what, strerror(errno));
 	exit(1);
 }
 

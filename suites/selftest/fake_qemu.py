@@ -22,6 +22,8 @@ close    the agent closes its port when first spoken to
 garbage  the agent answers with garbage
 die      leaves when the agent is first spoken to
 cut      serves, but reports a failed restore
+small    the agent says that its initramfs was cut off
+lacking  the agent says that a disk did not come
 """
 
 
@@ -100,10 +102,8 @@ class Fake:
     def guest(self) -> None:
         self.running.wait()
         self.console.write(b"[    0.0] a kernel begins\r\n")
-        if self.mode in ("serve", "cut"):
-            from fakes import FakeAgent
-
-            FakeAgent().serve(self.agent)
+        if self.mode in ("serve", "cut", "small", "lacking"):
+            self.serve()
             return
         self.agent.recv(1)
         acts: dict[str, Callable[[], None]] = {
@@ -116,6 +116,18 @@ class Fake:
         }
         acts[self.mode]()
         threading.Event().wait()
+
+    def serve(self) -> None:
+        from fakes import FakeAgent, frame, hello_payload
+
+        from hostabi.agent.wire import constants
+
+        hello = hello_payload(
+            lost=b"/hostabi/boot\0" if self.mode == "small" else b"",
+            broken=b"disk modules at /lib/modules: gone\0" if self.mode == "lacking" else b"",
+        )
+        answers = {constants.WIRE_HELLO: lambda request: frame(request, hello)}
+        FakeAgent(answers).serve(self.agent)
 
     def panic(self) -> None:
         self.event("GUEST_PANICKED", action="run")

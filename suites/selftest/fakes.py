@@ -41,9 +41,18 @@ def frame(request: Request, payload: bytes = b"", **changes: int) -> bytes:
 
 
 def hello_payload(
-    *, version: int = VERSION, rows: dict[str, tuple[int, int]] | None = None, **changes: object
+    *,
+    version: int = VERSION,
+    rows: dict[str, tuple[int, int]] | None = None,
+    lost: bytes = b"",
+    broken: bytes = b"",
+    **changes: object,
 ) -> bytes:
-    """What an agent of the same build says; ``rows`` is the layout it claims."""
+    """What an agent of the same build says.
+
+    ``rows`` is the layout it claims, ``lost`` and ``broken`` the texts of what
+    is missing and of what failed, each with its NUL.
+    """
     rows = layout() if rows is None else rows
     fields: dict[str, object] = {
         "version": version,
@@ -51,6 +60,8 @@ def hello_payload(
         "cpus": 1,
         "memory": 512 << 20,
         "layouts": len(rows),
+        "missing": len(lost),
+        "failed": len(broken),
         "release": b"6.1.0-fake",
         "machine": b"x86_64",
         **changes,
@@ -59,7 +70,7 @@ def hello_payload(
         pack("wire_layout", name=name.encode(), offset=offset, size=size)
         for name, (offset, size) in rows.items()
     )
-    return pack("wire_hello", **fields) + table
+    return pack("wire_hello", **fields) + table + lost + broken
 
 
 @dataclass

@@ -127,13 +127,24 @@ def test_directives() -> None:
         scratch=True,
     )
     assert text.splitlines() == [
-        "file /init 5 755",
+        "wait 20000",
+        "file /init 5 755 3534333231",
         "module modules/virtio.ko",
         "module -modules/pvpanic.ko",
         "cgroup v1",
         "disk modules /lib/modules ext4 ro",
         "disk scratch /scratch/ext4 ext4 later",
+        "end",
     ]
+
+
+def test_a_sum_changes_wherever_bytes_turn_to_zeros() -> None:
+    data = bytes(range(1, 100))
+    sums = {image.word_sum(data[:cut] + bytes(99 - cut)) for cut in range(100)}
+    assert len(sums) == 100
+    assert image.word_sum(data) == sum(
+        int.from_bytes(data[at : at + 8], "little") for at in range(0, 99, 8)
+    ) % (1 << 64)
 
 
 CONFIG = {need.option: "y" for need in (*needs.BASE, *needs.DISKS)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import select
 import signal
@@ -18,10 +19,13 @@ from hostabi.errors import (
     GuestHangError,
     GuestPanicError,
     InputError,
+    MachineError,
 )
+from hostabi.guest import image
 from hostabi.guest.image import guest_image
 from hostabi.kernels.build import Build
 from hostabi.kernels.resolve import resolve
+from hostabi.machine import machine as machines
 from hostabi.machine.machine import Machine, start
 from hostabi.model import Cgroup, Variant
 from hostabi.packages.context import Packages
@@ -169,6 +173,47 @@ def test_an_initramfs_larger_than_the_memory(
         guest_image(build, packages, Variant(memory=256), extra={"large": large})
     with pytest.raises(InputError, match="too small"):
         start(build, packages, variant=Variant(memory=64), accel="tcg")
+
+
+@pytest.mark.parametrize("lines", [-1, 2], ids=["another file", "the directives"])
+def test_an_initramfs_that_was_cut_off(
+    build: Build,
+    packages: Packages,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    lines: int,
+) -> None:
+    """A tmpfs may take half of what the archive leaves of the memory, and then it is full."""
+    monkeypatch.setattr(image, "check_memory", lambda *_: None)
+    plain = guest_image(build, packages, Variant(memory=320))
+    large = tmp_path / "large"
+    large.write_bytes(b"x" * ((110 << 20) if lines < 0 else 1))
+    if lines >= 0:
+        whole = image.boot_directives
+        monkeypatch.setattr(
+            image,
+            "boot_directives",
+            lambda *a, **k: "".join(whole(*a, **k).splitlines(keepends=True)[:-1]) + "e",
+        )
+    made = guest_image(build, packages, Variant(memory=320), extra={"large": large})
+    assert made.key != plain.key
+    monkeypatch.setattr(machines, "guest_image", lambda *_: made)
+    lost = "/large" if lines < 0 else "/hostabi/boot"
+    with pytest.raises(InputError, match=f"lacks {lost}; .*cut") as caught:
+        start(build, packages, variant=Variant(memory=320), accel="tcg")
+    assert "more than 320 MiB" in caught.value.advice
+
+
+def test_a_disk_that_does_not_come(
+    build: Build, packages: Packages, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(image, "_PATIENCE", 1000)
+    made = guest_image(build, packages, extra={"note": Path(__file__)})
+    monkeypatch.setattr(
+        machines, "guest_image", lambda *_: dataclasses.replace(made, disks=(), key="no disks")
+    )
+    with pytest.raises(MachineError, match="disk modules at /lib/modules: No such device"):
+        start(build, packages, accel="tcg", warm=False)
 
 
 def test_cgroup_v1_and_two_cpus(build: Build, packages: Packages) -> None:

@@ -35,6 +35,7 @@ _FEATURES = {
     "debugfs": constants.WIRE_HAS_DEBUGFS,
     "modules": constants.WIRE_HAS_MODULES,
 }
+_KINDS = frozenset(b"fdlcbps")
 _OTHER_BUILD = (
     "the guest's agent is of another build; clear saved states with `hostabi cache prune`"
 )
@@ -157,6 +158,7 @@ def decode_hello(payload: bytes) -> Hello:
                 advice=_OTHER_BUILD,
             )
     missing = reader.bytes(hello.missing, "missing paths")
+    failed = reader.bytes(hello.failed, "what failed")
     return Hello(
         release=text(hello.release),
         machine=text(hello.machine),
@@ -164,9 +166,14 @@ def decode_hello(payload: bytes) -> Hello:
         euid=hello.euid,
         cpus=hello.cpus,
         memory=hello.memory,
-        missing=tuple(os.fsdecode(path) for path in missing.split(b"\0") if path),
+        missing=_texts(missing),
+        failed=_texts(failed),
         features=frozenset(name for name, bit in _FEATURES.items() if hello.features & bit),
     )
+
+
+def _texts(raw: bytes) -> tuple[str, ...]:
+    return tuple(os.fsdecode(each) for each in raw.split(b"\0") if each)
 
 
 def encode_command(
@@ -234,7 +241,7 @@ def _entry(reader: Reader) -> Entry:
     reader.align()
     return Entry(
         path=os.fsdecode(path),
-        kind=chr(entry.kind) if entry.kind in b"fdlcbps" else "?",
+        kind=chr(entry.kind) if entry.kind in _KINDS else "?",
         mode=entry.mode,
         uid=entry.uid,
         gid=entry.gid,

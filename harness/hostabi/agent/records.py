@@ -7,7 +7,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Hello:
-    """Who the agent is. ``memory`` in bytes; ``missing`` lists what the initramfs lost."""
+    """Who the agent is. ``memory`` in bytes; ``missing`` lists what the initramfs lost.
+
+    ``failed`` lists what a guest must have and its kernel did not do: a disk, a module, cgroups.
+    """
 
     release: str
     machine: str
@@ -16,6 +19,7 @@ class Hello:
     cpus: int
     memory: int
     missing: tuple[str, ...]
+    failed: tuple[str, ...]
     features: frozenset[str]
     """Of cgroup2, cgroup1, tracefs, debugfs, modules: what PID 1 could mount."""
 

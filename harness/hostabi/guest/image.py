@@ -5,9 +5,11 @@ The initramfs is not compressed: emulated, unpacking costs more than copying.
 
 from __future__ import annotations
 
+import array
 import hashlib
 import os
 import stat
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -32,6 +34,14 @@ _LARGEST_MODULE = 256 << 20
 _SHARE = 4
 """The initramfs may take one part in so many of the memory: it is there twice while unpacked,
 and its file system takes half of the memory at most."""
+
+DIRECTIVES = "hostabi/boot"
+"""The initramfs member with the agent's directives."""
+
+_PATIENCE = 20_000
+"""Milliseconds the agent waits for a device; emulated guests are slow, and it wakes when one comes.
+
+Who waits in vain is refused, so nothing is lost by patience."""
 
 _WORKING = 16
 """MiB that a kernel and the agent need to do anything at all."""
@@ -104,16 +114,17 @@ def _guest_image(
     extras = [name for name in modules.load_order(found, needs.PANIC_MODULES) if name not in loaded]
     # Scratch space on ext4 is offered where possible, and is never a reason to refuse.
     scratch = _scratch_disk(packages) if blocks else None
-    members = [
-        cpio.file("init", binary("agent", packages.cache).read_bytes(), 0o755),
-        cpio.file("bin/busybox", busybox(packages), 0o755),
+    agent = cpio.file("init", binary("agent", packages.cache).read_bytes(), 0o755)
+    others = [
         *(_module_entry(build, found[name]) for name in (*loaded, *extras)),
+        cpio.file("bin/busybox", busybox(packages), 0o755),
         *(cpio.file(name, path.read_bytes()) for name, path in extra.items()),
     ]
     orders = boot_directives(
-        members, loaded, extras, chosen.cgroup, attached, scratch=scratch is not None
+        [agent, *others], loaded, extras, chosen.cgroup, attached, scratch=scratch is not None
     )
-    content = cpio.archive([*members, cpio.file("hostabi/boot", orders.encode())])
+    # What is too much is cut off at the end: what tells of it comes first.
+    content = cpio.archive([agent, cpio.file(DIRECTIVES, orders.encode()), *others])
     check_memory(len(content), chosen.memory, kernel_memory(build.image) if build.image else 0)
     digest = hashlib.sha256(content).hexdigest()
     initramfs = packages.cache.file("initramfs", digest, lambda path: _write(path, content))
@@ -132,16 +143,28 @@ def boot_directives(
     scratch: bool,
 ) -> str:
     """What the agent is told at boot, see harness/agent/boot.c; the manifest comes first."""
-    lines = [
-        f"file /{entry.name} {len(entry.data)} {stat.S_IMODE(entry.mode):o}" for entry in members
-    ]
+    lines = [f"wait {_PATIENCE}"]
+    for entry in members:
+        mode, total = stat.S_IMODE(entry.mode), word_sum(entry.data)
+        lines.append(f"file /{entry.name} {len(entry.data)} {mode:o} {total:x}")
     lines += [f"module modules/{name}.ko" for name in loaded]
     lines += [f"module -modules/{name}.ko" for name in extras]
     lines.append(f"cgroup {cgroup.value}")
     lines += [f"disk {each.serial} {each.mount} ext4 ro" for each in disks]
     if scratch:
         lines.append("disk scratch /scratch/ext4 ext4 later")
-    return "\n".join(lines) + "\n"
+    return "\n".join([*lines, "end"]) + "\n"
+
+
+def word_sum(data: bytes) -> int:
+    """The sum of the little-endian 64-bit words of ``data``, modulo 2**64, as the agent makes it.
+
+    A guest reads its files once for it at memory speed; a CRC takes ten times as long emulated.
+    """
+    words = array.array("Q", data + bytes(-len(data) % 8))
+    if sys.byteorder == "big":
+        words.byteswap()
+    return sum(words) & 0xFFFF_FFFF_FFFF_FFFF
 
 
 def check_memory(size: int, memory: int, kernel: int = 0) -> None:

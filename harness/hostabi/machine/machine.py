@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 import time
 from collections.abc import Sequence
@@ -13,7 +14,14 @@ from typing import IO
 
 from hostabi.agent.channel import SocketChannel
 from hostabi.agent.client import Agent
-from hostabi.errors import HostabiError, InputError, MachineError, StorageError, VerificationError
+from hostabi.errors import (
+    HostabiError,
+    InputError,
+    MachineError,
+    MissingFeatureError,
+    StorageError,
+    VerificationError,
+)
 from hostabi.guest.disk import Disk
 from hostabi.guest.image import GuestImage, guest_image
 from hostabi.kernels.build import Build
@@ -196,19 +204,47 @@ def boot(plan: Plan, deadline: float = _BOOT) -> Machine:
 
 
 def _agent(plan: Plan, run: Run, deadline: float) -> Agent:
-    agent = Agent(
-        SocketChannel(run.channel),
-        diagnose=run.diagnose,
-        timeout_scale=plan.scale,
-        hello_timeout=deadline,
-    )
-    if agent.hello.missing:
-        raise InputError(
-            f"{plan.build.name}: the guest lacks {', '.join(agent.hello.missing[:5])};"
-            " the kernel cut its initramfs off",
-            advice=f"give the guest more than {plan.variant.memory} MiB of memory",
+    try:
+        agent = Agent(
+            SocketChannel(run.channel),
+            diagnose=run.diagnose,
+            timeout_scale=plan.scale,
+            hello_timeout=deadline,
         )
+    except MachineError as error:
+        if lost := _LOST.search(error.console):
+            raise _cut_off(plan, lost[1]) from error
+        raise
+    if agent.hello.missing:
+        raise _cut_off(plan, ", ".join(agent.hello.missing[:5]))
+    if agent.hello.failed:
+        raise _lacking(plan, run, agent.hello.failed)
     return agent
+
+
+_LOST = re.compile(r"hostabi: initramfs: (\S+) is missing")
+"""What the agent prints, as without its modules it may never get as far as to say hello."""
+
+
+def _cut_off(plan: Plan, what: str) -> InputError:
+    return InputError(
+        f"{plan.build.name}: the guest lacks {what}; the kernel cut its initramfs off",
+        advice=f"give the guest more than {plan.variant.memory} MiB of memory",
+    )
+
+
+def _lacking(plan: Plan, run: Run, failed: Sequence[str]) -> MachineError:
+    """Nothing measured in a guest without its disks, modules or cgroups would be worth anything."""
+    message = f"{plan.build.name}: the guest is not complete: {'; '.join(failed[:5])}"
+    if any(text.startswith("cgroup") for text in failed):
+        return MissingFeatureError(
+            message, advice="build the kernel with CONFIG_CGROUPS=y", console=run.tail()
+        )
+    return MachineError(
+        message,
+        advice="the console's last lines may say why; `hostabi cache prune` has disks made anew",
+        console=run.tail(),
+    )
 
 
 class _NotSavedError(Exception):
@@ -231,8 +267,8 @@ def _warm(plan: Plan, packages: Packages, progress: Progress) -> Machine:
             with machine:
                 _save(machine, path)
 
-    saved = states.obtain(packages.cache, key, make, plan.emulator.version)
     try:
+        saved = states.obtain(packages.cache, key, make, plan.emulator.version)
         return restore(plan, saved)
     except (MachineError, VerificationError):
         # A state that failed once is made anew by the next start, not tried again.
