@@ -87,7 +87,13 @@ class MissingFeatureError(MachineError):
 
 
 class ProtocolError(MachineError):
-    """A frame that breaks the protocol: bad magic, length, type or content."""
+    """A frame that breaks the protocol: bad magic, length, type or content.
+
+    What a guest sends is input like a file's bytes, and the kernel that sent it
+    was the user's choice: hence the exit code of bad input.
+    """
+
+    exit_code = 2
 
 
 class CallError(HostabiError):

@@ -5,15 +5,19 @@ from __future__ import annotations
 import socket
 import struct
 import time
+from collections.abc import Callable
+from contextlib import suppress
 
 import fakes
 import pytest
 from fakes import FakeAgent, Request, fake_agent, frame
+from hypothesis import given
+from hypothesis import strategies as st
 
 from hostabi.agent import messages, wire
 from hostabi.agent.channel import SocketChannel
 from hostabi.agent.client import Agent
-from hostabi.agent.program import Call, End, Output, Pointer, Program, Result, Store, Word
+from hostabi.agent.program import Call, End, Output, Pointer, Program, Result, Sandbox, Store, Word
 from hostabi.agent.wire import constants
 from hostabi.errors import (
     AgentLostError,
@@ -186,6 +190,60 @@ def test_a_request_that_is_too_long_is_not_sent() -> None:
             agent.submit([Program((), data=bytes(1 << 20), arena=1 << 20)] * 40)
         assert agent.ping() > 0
     assert [request.type for request in fake.seen] == [HELLO, PING]
+
+
+def test_programs_of_one_message_are_bounded_in_time() -> None:
+    record = wire.pack("wire_ran", values=0)
+    counts: list[int] = []
+
+    def answer(request: Request) -> bytes:
+        counts.append(wire.Reader(request.payload).struct("wire_run").programs)
+        return frame(request, record * counts[-1])
+
+    with fake_agent(FakeAgent({RUN: answer}), timeout=5) as agent:
+        assert len(agent.run([Program((Call(39),))] * 100, Sandbox(timeout=2))) == 100
+        assert sum(counts) == 100
+        assert max(counts) * 2 <= 30
+        counts.clear()
+        agent.run([Program((Call(39),))] * 2, Sandbox(timeout=60))
+        assert counts == [1, 1]
+
+
+def decoders() -> dict[str, tuple[Callable[[bytes], object], bytes]]:
+    """Each decoder of an answer, with a correct answer."""
+    entry = wire.pack("wire_entry", kind=ord("f"), path=2, content=3) + b"/fabc\0\0\0"
+    return {
+        "hello": (messages.decode_hello, fakes.hello_payload(lost=b"/x\0", broken=b"y\0")),
+        "ran": (lambda raw: messages.decode_ran(wire.Reader(raw), ONE), ran()),
+        "completed": (
+            messages.decode_completed,
+            wire.pack("wire_completed", output=3, error=2) + b"outer",
+        ),
+        "walked": (messages.decode_walked, wire.pack("wire_walked", entries=2) + entry * 2),
+    }
+
+
+@pytest.mark.parametrize("name", decoders())
+@given(data=st.data())
+def test_any_bytes_give_a_record_or_a_protocol_error(name: str, data: st.DataObject) -> None:
+    decode, whole = decoders()[name]
+    decode(whole)
+    raw = bytearray(whole)
+    # Behind hello's table of layouts lies what is of interest; a changed row is refused anyway.
+    last = min(len(raw), 512) - 1
+    places = st.integers(0, last) | st.integers(len(raw) - 16, len(raw) - 1)
+    for at, byte in data.draw(st.lists(st.tuples(places, st.integers(0, 255)), max_size=8)):
+        raw[at] = byte
+    cut = data.draw(st.integers(0, len(raw)) | st.just(len(raw)))
+    with suppress(ProtocolError):
+        decode(bytes(raw[:cut]) + data.draw(st.binary(max_size=16)))
+
+
+def test_a_kind_that_is_no_letter_is_unknown() -> None:
+    payload = wire.pack("wire_walked", entries=1)
+    payload += wire.pack("wire_entry", kind=0x166, path=2, content=-1) + b"/f".ljust(8, b"\0")
+    entries, _ = messages.decode_walked(payload)
+    assert entries[0].kind == "?"
 
 
 def test_many_programs_go_in_several_messages() -> None:

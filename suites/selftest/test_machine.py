@@ -102,6 +102,8 @@ def test_a_machine_serves_and_leaves_nothing(plan: Plan, monkeypatch: pytest.Mon
         ("close", AgentLostError, "channel closed"),
         ("garbage", ProtocolError, "."),
         ("hang", GuestHangError, "does not answer"),
+        ("small", InputError, "lacks /hostabi/boot"),
+        ("lacking", MachineError, "not complete: disk modules at /lib/modules: gone"),
     ],
 )
 def test_failures_are_told_apart(
@@ -118,12 +120,12 @@ def test_failures_are_told_apart(
         boot(plan, deadline=1.5 if mode == "hang" else 20)
     assert time.monotonic() - began < 10
     assert type(caught.value) is kind
-    if isinstance(caught.value, MachineError) and kind not in (ProtocolError,):
-        assert caught.value.advice
+    assert caught.value.advice
+    if isinstance(caught.value, MachineError) and mode != "exit":
+        assert "a kernel begins" in caught.value.console
     if mode == "panic":
         assert "Kernel panic - not syncing: acted out" in str(caught.value)
-    if mode == "hang":
-        assert "a kernel begins" in str(caught.value)
+    assert caught.value.exit_code == (2 if kind in (ProtocolError, InputError) else 3)
 
 
 def test_a_monitor_that_never_greets(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -170,20 +172,26 @@ def test_a_damaged_state_is_not_used(
     act(monkeypatch, "serve")
     cache = Cache(tmp_path / "cache")
     state = saved(plan, cache)
-    data = bytearray(state.path.read_bytes())
-    if harm == "flip":
-        data[len(data) // 2] ^= 1
-        state.path.write_bytes(data)
-    elif harm == "cut":
-        state.path.write_bytes(data[:-100])
-    else:
-        state.path.with_name("note.json").write_bytes(b"{")
+    harmed(state.path, harm)
     with pytest.raises(VerificationError):
         restore(plan, saved(plan, cache))
 
 
+def harmed(state: Path, harm: str) -> None:
+    """Damage a saved state in one of three ways."""
+    data = bytearray(state.read_bytes())
+    if harm == "flip":
+        data[len(data) // 2] ^= 1
+        state.write_bytes(data)
+    elif harm == "cut":
+        state.write_bytes(data[:-100])
+    else:
+        state.with_name("note.json").write_bytes(b"{")
+
+
+@pytest.mark.parametrize("harm", ["flip", "cut", "note"])
 def test_start_boots_when_the_state_is_damaged(
-    plan: Plan, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    plan: Plan, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, harm: str
 ) -> None:
     act(monkeypatch, "serve")
     packages = Packages(Cache(tmp_path / "cache"), Mirror(None))
@@ -197,17 +205,30 @@ def test_start_boots_when_the_state_is_damaged(
     said = Said()
     assert start(said)
     (state,) = (tmp_path / "cache" / "states").glob("*/state")
-    data = bytearray(state.read_bytes())
-    data[9000] ^= 1
-    state.write_bytes(data)
+    harmed(state, harm)
     assert not start(said)
-    assert any("damaged" in line for line in said.lines)
+    assert any("damaged" in line or "cut off" in line for line in said.lines)
     assert start(said), "the damaged state is made anew"
     act(monkeypatch, "cut")
     assert not start(said)
     act(monkeypatch, "die")
     with pytest.raises(EmulatorExitError):
         start(said)
+
+
+@pytest.mark.parametrize("mode", ["small", "lacking"])
+def test_a_guest_that_is_not_complete_is_not_saved(
+    plan: Plan, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, mode: str
+) -> None:
+    act(monkeypatch, mode)
+    packages = Packages(Cache(tmp_path / "cache"), Mirror(None))
+    monkeypatch.setattr(machines, "guest_image", lambda *_: plan.image)
+    monkeypatch.setattr(machines.emulator, "find", lambda _: plan.emulator)
+    said = Said()
+    with pytest.raises(InputError if mode == "small" else MachineError):
+        machines.start(plan.build, packages, accel="tcg", progress=said)  # type: ignore[arg-type]
+    assert not list((tmp_path / "cache" / "states").glob("*/state"))
+    assert not said.lines, "booting again would only fail again"
 
 
 def test_what_a_state_depends_on() -> None:

@@ -32,6 +32,8 @@ _GRACE = 10.0
 """Seconds that an answer may take beyond what the request itself allows."""
 _PER_PROGRAM = 0.25
 """Seconds more for each program: its sandbox is made and its leftovers are removed."""
+_MESSAGE = 30.0
+"""Seconds that the programs of one message may take, so that a guest that hangs is noticed soon."""
 _BLOCK = 8 << 20
 """Bytes read or written in one request; also about how many bytes of programs go in one."""
 _WALK = 60.0
@@ -48,6 +50,8 @@ def diagnose(error: Exception) -> HostabiError:
             f"the agent does not answer: {error}",
             advice="raise the time-out, or look whether the machine still runs",
         )
+    if isinstance(error, ProtocolError):
+        return error
     return AgentLostError(f"lost the agent: {error}", advice="start a fresh machine")
 
 
@@ -66,8 +70,8 @@ class Agent:
     ``timeout_scale`` multiplies every deadline and time-out, here and in the
     guest, for machines that are emulated. Methods raise CallError when the
     guest's kernel refuses, ProtocolError for an answer that is none, and what
-    ``diagnose`` makes of a channel that closed or went silent. After the last
-    two the agent is of no use any more.
+    ``diagnose`` makes of that, or of a channel that closed or went silent. After
+    the last two the agent is of no use any more.
     """
 
     def __init__(
@@ -84,11 +88,7 @@ class Agent:
         self._id = 0
         self._broken: HostabiError | None = None
         with_hello = self._request(constants.WIRE_HELLO, b"", timeout=hello_timeout - _GRACE)
-        try:
-            self.hello: Hello = messages.decode_hello(with_hello)
-        except ProtocolError as error:
-            self._broken = error
-            raise
+        self.hello: Hello = self._decode(messages.decode_hello, with_hello)
 
     def __enter__(self) -> Self:
         return self
@@ -108,7 +108,7 @@ class Agent:
     # The exchange of frames.
 
     def _fail(self, error: Exception) -> HostabiError:
-        failure = error if isinstance(error, ProtocolError) else self.diagnose(error)
+        failure = self.diagnose(error)
         self._broken = failure
         return failure
 
@@ -210,11 +210,12 @@ class Agent:
         records: list[Ran] = []
         batch: list[Program] = []
         room = _BLOCK
+        most = max(1, int(_MESSAGE / (sandbox.timeout + _PER_PROGRAM)))
         for program in programs:
             # An upper bound both of what is sent and of what comes back.
             size = 256 * (1 + len(program.calls)) + len(program.data)
             size += sum(output.length + 64 for output in program.outputs)
-            if batch and size > room:
+            if batch and (size > room or len(batch) == most):
                 records += self.collect(self.submit(batch, sandbox))
                 batch, room = [], _BLOCK
             batch.append(program)

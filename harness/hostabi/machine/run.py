@@ -18,6 +18,7 @@ from hostabi.errors import (
     GuestPanicError,
     HostabiError,
     MachineError,
+    ProtocolError,
 )
 from hostabi.machine import argv, console
 from hostabi.machine.emulator import Emulator
@@ -26,6 +27,9 @@ from hostabi.machine.qmp import Event, Monitor, MonitorError, event_data, event_
 
 _SETTLE = 3.0
 """Seconds for the end of QEMU, or for an event, that should follow what was just seen."""
+
+
+_NONSENSE = "the guest's memory or agent is damaged; start a fresh machine, or try --accel tcg"
 
 
 class Run:
@@ -156,7 +160,13 @@ class Run:
     # What a failure means.
 
     def diagnose(self, error: Exception) -> HostabiError:
-        """Turn a silent or closed channel into what happened to the machine."""
+        """Turn a channel that is silent, closed or full of nonsense into what happened."""
+        if isinstance(error, ProtocolError):
+            return ProtocolError(
+                f"{error.message} ({self.phase})",
+                advice=error.advice or _NONSENSE,
+                console=self.tail(),
+            )
         silent = isinstance(error, ChannelTimeoutError)
         with self._changed:
             if not silent:
