@@ -18,13 +18,15 @@ from typing import TYPE_CHECKING, NoReturn
 
 import pytest
 
-from hostabi.errors import HostabiError
+from hostabi.errors import HostabiError, InputError
+from hostabi.kernels.identity import RUNNING, is_running
 from hostabi.model import Outcome
 from hostabi.progress import SILENT, Progress, Silent
 from hostabi.pytest_journal import OUTCOME, Recorder, parameters, variant
 from hostabi.runs import journal as journal_module
 from hostabi.runs import outcomes
-from hostabi.runs.guests import RUNNING, Guests, split_specs
+from hostabi.runs.child import PARENT, handed
+from hostabi.runs.guests import Guests, split_specs
 from hostabi.runs.provenance import used
 
 if TYPE_CHECKING:
@@ -87,6 +89,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--flavour", default="", help="of the kernel package; default cloud-amd64")
     group.addoption("--modules", type=Path, help="lib/modules/RELEASE of a kernel image")
     group.addoption("--kernel-config", type=Path, help="configuration of a kernel image")
+    group.addoption("--builds", type=Path, help="kernels as a run resolved them, by name")
     group.addoption("--short", action="store_true", help="few examples, no slow tests")
     group.addoption(
         "--lockstep",
@@ -153,6 +156,9 @@ def _start_journal(config: pytest.Config, path: Path) -> None:
     if os.environ.get(journal_module.ENVIRONMENT):
         # The run that started us was killed if we outlive it: prctl(2).
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+        parent = os.environ.get(PARENT, "")
+        if parent and parent != str(os.getppid()):  # it was killed before we asked
+            raise InputError(f"the run that started these suites is gone (process {parent})")
     pool = _guests(config)
     names = {spec: pool.build(spec).name for spec in config.stash[_SPECS]}
     journal = journal_module.Journal.open(path, short=config.getoption("--short"))
@@ -283,8 +289,10 @@ def _progress(config: pytest.Config) -> Progress:
 def _guests(config: pytest.Config) -> Guests:
     """The session's guests, made at first use and closed with the session."""
     if GUESTS not in config.stash:
+        builds = config.getoption("--builds")
         pool = Guests(
             _packages(config),
+            builds=handed(builds) if builds else {},
             accel=config.getoption("--accel"),
             jobs=config.getoption("--jobs"),
             flavour=config.getoption("--flavour"),
@@ -341,7 +349,7 @@ def kernels(request: pytest.FixtureRequest, guests: Guests) -> tuple[Build, ...]
 @pytest.fixture
 def machine(request: pytest.FixtureRequest, kernel: Build, guests: Guests) -> Iterator[Machine]:
     """A warm machine of the build, ours alone during the test."""
-    if kernel.name == RUNNING:
+    if is_running(kernel.name):
         unsupported("the kernel we are on has no machine; name a line with --kernel")
     with guests.machine(kernel, variant(request.node)) as warm:
         _note_use(request.config, kernel, warm)
@@ -353,7 +361,7 @@ def machine(request: pytest.FixtureRequest, kernel: Build, guests: Guests) -> It
 @pytest.fixture
 def agent(request: pytest.FixtureRequest, kernel: Build, guests: Guests) -> Iterator[Agent]:
     """The agent on the build, reset before the test."""
-    if kernel.name != RUNNING:
+    if not is_running(kernel.name):
         yield request.getfixturevalue("machine").agent
         return
     with guests.agent(kernel) as local:
@@ -388,7 +396,7 @@ def _note_features(request: pytest.FixtureRequest, together: Lockstep) -> None:
 @pytest.fixture
 def runtime(runtime_name: str, kernel: Build, agent: Agent) -> Runtime:
     """An OCI runtime, ready to run bundles through the agent."""
-    if kernel.name == RUNNING:
+    if is_running(kernel.name):
         unsupported("runtimes are tried in guests only; name a line with --kernel")
     from hostabi.oci.driver import runtime as bound  # noqa: PLC0415
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -11,7 +12,7 @@ import pytest
 from hostabi.errors import AgentLostError, GuestHangError, InputError, MachineError
 from hostabi.model import Cgroup, Variant
 from hostabi.runs import guests as module
-from hostabi.runs.guests import Guests, default_jobs
+from hostabi.runs.guests import Guests, default_jobs, split_specs
 
 
 class Agent:
@@ -192,3 +193,32 @@ def test_jobs_are_bounded_by_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     assert default_jobs() == 3
     monkeypatch.setattr(module, "available_memory", lambda: 10)
     assert default_jobs() == 1
+
+
+def test_specs_are_told_apart_from_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files may be named without a slash, and next to each other they are one kernel."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "bzImage").touch()
+    given = ["6.1,7.3", "a.deb,b.deb", "bzImage,6.1", "./x,./y", "stable, 6.12", ","]
+    assert split_specs(given) == (
+        "6.1", "7.3", "a.deb,b.deb", "bzImage", "./x,./y", "stable", "6.12",
+    )  # fmt: skip
+
+
+def test_an_image_without_a_slash_gets_its_modules(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "bzImage").touch()
+    seen: list[object] = []
+
+    def resolve_it(spec: str, _packages: object, **options: object) -> SimpleNamespace:
+        seen.append((spec, options["modules"]))
+        return resolve(spec)
+
+    monkeypatch.setattr("hostabi.kernels.resolve.resolve", resolve_it)
+    packages = SimpleNamespace(cache=None)
+    guests = Guests(packages, modules=tmp_path)  # type: ignore[arg-type]
+    guests.build("bzImage")
+    guests.build("6.1")
+    assert seen == [("bzImage", tmp_path), ("6.1", None)]

@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 from kernelfakes import FakeArchive, kernel_files, make_bzimage, make_deb, make_elf, sample_btf
 
 from hostabi.errors import ImageError, InputError, PackageError
-from hostabi.kernels import catalogue, local
+from hostabi.kernels import catalogue, identity, local
 from hostabi.kernels.candidates import from_packages
 from hostabi.kernels.catalogue import default_lines
+from hostabi.kernels.identity import is_running, running_name
 from hostabi.kernels.listing import list_kernels
 from hostabi.kernels.lock import Lock, make_lock, read_lock, render, write_lock
 from hostabi.kernels.resolve import is_kernel_file, resolve
@@ -406,9 +407,30 @@ def test_local_files_that_will_not_do(archive, tmp_path):
 
 def test_running_is_this_kernel(archive):
     build = resolve("running", archive)
-    assert build.name == "running"
+    assert build.name.startswith("running-")
+    assert is_running(build.name)
     assert build == local.running()
     assert Path("/proc/sys/kernel/osrelease").read_text().strip() == build.release
+
+
+def test_a_name_says_what_a_kernel_is_made_from(archive, tmp_path, monkeypatch):
+    """A kernel built again, with another option or module, is not the one measured before."""
+    folder = written(tmp_path / "tree", kernel_files(RELEASE))
+    names = [resolve(str(folder), archive).name]
+    for path in (f"boot/config-{RELEASE}", f"lib/modules/{RELEASE}/kernel/new.ko"):
+        with (folder / path).open("a") as file:
+            file.write("CONFIG_NEW=y\n")
+        names.append(resolve(str(folder), archive).name)
+    assert len(set(names)) == 3
+    assert resolve(str(folder), archive).name == names[-1]
+
+    names = [running_name("6.1", "#1")]
+    monkeypatch.setattr(identity, "_BOOT", tmp_path / "boot_id")
+    for boot in ("a", "b"):
+        (tmp_path / "boot_id").write_text(boot)
+        names.append(running_name("6.1", "#1"))
+    names.append(running_name("6.1", "#2"))
+    assert len(set(names)) == 4
 
 
 def test_documents_are_not_unpacked():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import signal
@@ -13,11 +14,14 @@ from types import SimpleNamespace
 
 import pytest
 
-from hostabi.errors import MachineError, PackageError
+from hostabi.errors import InputError, MachineError, PackageError
+from hostabi.kernels import local
 from hostabi.model import Capture, Fact, Outcome, Provenance, Variant
+from hostabi.packages.cache import Cache
+from hostabi.packages.sources import Mirror
 from hostabi.progress import SILENT
+from hostabi.runs import capture, child, plan
 from hostabi.runs import journal as journals
-from hostabi.runs import plan
 from hostabi.runs.capture import Taken
 from hostabi.runs.guests import Guests
 from hostabi.runs.journal import Journal
@@ -78,6 +82,95 @@ class Suite:
             TestCell(self.journal.session, together(names), "syscalls/t.py::t", Outcome.PASS)
         )
         return 0
+
+
+def test_the_suites_get_what_the_run_was_given(tmp_path: Path) -> None:
+    packages = SimpleNamespace(cache=None, mirror=Mirror("http://mirror.test/debian"))
+    pool = Guests(packages, accel="tcg", resolve=resolve)  # type: ignore[arg-type]
+    words = child.argv(pool, tmp_path / "j", "/builds", ["--short"], ["suites/syscalls"])
+    text = " ".join(words)
+    assert f"--journal {tmp_path / 'j'} --builds /builds --accel tcg" in text
+    assert text.endswith("--mirror http://mirror.test/debian --short suites/syscalls")
+    assert child.environment(7)[child.PARENT] == str(os.getpid())
+
+
+def test_builds_are_handed_over_whole(tmp_path: Path) -> None:
+    build = local.running()
+    descriptor = child.hand_over({build.name: build})
+    assert child.handed(Path(f"/proc/self/fd/{descriptor}")) == {build.name: build}
+    os.close(descriptor)
+    (tmp_path / "bad").write_text('{"a": 1}')
+    for name in ("bad", "absent"):
+        with pytest.raises(InputError, match=f"{name}: no builds can be read"):
+            child.handed(tmp_path / name)
+
+
+def test_the_suites_do_not_look_kernels_up_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A real child: its build is known to the parent only."""
+    (tmp_path / "suites" / "syscalls").mkdir(parents=True)
+    (tmp_path / "suites" / "syscalls" / "test_a.py").write_text(
+        "def test_a(kernel): assert kernel.release == 'made-up'"
+    )
+    monkeypatch.setattr(plan.resources, "suites", lambda: tmp_path / "suites")
+    build = dataclasses.replace(local.running(), name="6.1.9-1", release="made-up")
+    packages = SimpleNamespace(cache=None, mirror=Mirror("http://mirror.test/debian"))
+    pool = Guests(packages, resolve=lambda _: build)  # type: ignore[arg-type]
+    with Journal.open(tmp_path / "j") as journal:
+        journal.begin()
+        options = plan.Options(("6.1",), suites=("syscalls",), captures=False)
+        report = plan.Run(options, pool, journal, SILENT).execute()
+    assert not report.failed
+    cells = journals.read(tmp_path / "j").cells()
+    assert [(key.build, cell.outcome) for key, cell in cells.items()] == [("6.1.9-1", Outcome.PASS)]
+
+
+def test_the_suites_end_when_their_run_is_gone(pytester: pytest.Pytester) -> None:
+    """Also when it was killed before they could ask to be told."""
+    pytester.makepyfile("def test_a(kernel): pass")
+    journal = pytester.path / "j"
+    with Journal.open(journal) as parent:
+        environment = {**child.environment(parent.descriptor), child.PARENT: "1"}
+        ended = subprocess.run(
+            [sys.executable, "-m", "pytest", "--journal", str(journal)],
+            env=environment,
+            pass_fds=[parent.descriptor],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    assert ended.returncode == pytest.ExitCode.USAGE_ERROR
+    assert "the run that started these suites is gone" in ended.stderr
+
+
+def test_one_build_by_two_names_is_measured_once(tmp_path: Path) -> None:
+    packages = SimpleNamespace(cache=None)
+    pool = Guests(packages, resolve=lambda _: resolve("6.1"))  # type: ignore[arg-type, return-value]
+    with Journal.open(tmp_path / "j") as journal:
+        journal.begin()
+        suite = Suite(journal)
+        options = plan.Options(("6.1", "6.1.9-1"))
+        report = plan.Run(options, pool, journal, SILENT, suite=suite, take=take).execute()
+    assert (len(report.builds), len(report.captured), len(suite.calls)) == (1, 1, 1)
+
+
+def test_a_capture_of_this_machine_has_its_hardware(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Facts that follow the hardware must not be compared with those of a guest."""
+    hello = SimpleNamespace(cpus=24, memory=64 << 30)
+    build = local.running()
+    pool = guests()
+    monkeypatch.setattr(
+        pool, "agent", lambda _: contextlib.nullcontext(SimpleNamespace(hello=hello))
+    )
+    pool.packages.cache = Cache(Path("/nowhere"))  # type: ignore[misc]
+    taken = capture.take(pool, build, [])
+    assert taken.capture.variant == capture.VARIANT  # nothing was measured
+    surface = SimpleNamespace(
+        name="s", variants=(), possible=lambda _: True, capture=lambda _: [Fact("a", 1)]
+    )
+    taken = capture.take(pool, build, [surface])
+    assert (taken.capture.variant.cpus, taken.capture.variant.memory) == (24, 64 << 10)
 
 
 def execute(
@@ -179,7 +272,7 @@ from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 import test_plan
 from hostabi.progress import SILENT
-from hostabi.runs import plan
+from hostabi.runs import capture, child, plan
 from hostabi.runs import journal as journals
 from hostabi.runs.journal import Journal
 import threading

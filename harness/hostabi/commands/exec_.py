@@ -7,7 +7,7 @@ import sys
 
 from hostabi.commands.context import Context, Parsers, command, image_options
 from hostabi.errors import InputError
-from hostabi.runs.guests import RUNNING
+from hostabi.kernels.identity import RUNNING
 
 EXAMPLES = """\
   hostabi exec 6.1 -- uname -a

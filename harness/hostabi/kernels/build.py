@@ -31,7 +31,8 @@ class Build:
     """One kernel of a line.
 
     ``name`` is unique and short: ``6.1.192-2`` for the cloud flavour,
-    ``6.1.192-2-amd64`` for another, ``running``, or ``local-RELEASE-8HEX``.
+    ``6.1.192-2-amd64`` for another, ``running-8HEX`` or ``local-RELEASE-8HEX``
+    (see :mod:`hostabi.kernels.identity`).
     ``packages`` maps a package file's name to its SHA-256. ``image`` is
     a bzImage (None only for ``running``), ``modules`` the folder
     lib/modules/RELEASE. ``btf`` is set where BTF is at hand without an image.

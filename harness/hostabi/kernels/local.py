@@ -20,6 +20,7 @@ from hostabi.kernels.build import (
     read_parts,
     write_parts,
 )
+from hostabi.kernels.identity import local_name, running_name
 from hostabi.packages.archives import read_control, unpack
 
 if TYPE_CHECKING:
@@ -87,7 +88,7 @@ def running() -> Build:
     )
     return Build(
         line=line_of(release) or release,
-        name="running",
+        name=running_name(release, status.version),
         release=release,
         version=status.version,
         flavour="",
@@ -152,7 +153,7 @@ def _from_image(path: Path) -> Build:
 def _of_parts(folder: Path, parts: Parts, packages: dict[str, str], version: str = "") -> Build:
     return Build(
         line=line_of(parts.release) or parts.release,
-        name=f"local-{parts.release}-{parts.image_digest[:8]}",
+        name=local_name(parts.release, parts.image_digest),
         release=parts.release,
         version=version or parts.release,
         flavour="",
@@ -180,11 +181,13 @@ def _checked(made: Build, modules: Path | None, config: Path | None) -> Build:
                 f"{modules}: no folder kernel/ of modules in it for {made.release}",
                 advice="name lib/modules/RELEASE (make modules_install makes it)",
             )
-    return _with(
+    made = _with(
         made,
         config=config.resolve() if config else made.config,
         modules=modules or made.modules,
     )
+    name = local_name(made.release, made.image_digest, made.config, made.modules)
+    return dataclasses.replace(made, name=name)
 
 
 def _with(made: Build, *, config: Path | None, modules: Path | None) -> Build:

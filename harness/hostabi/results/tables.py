@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from tabulate import tabulate
 
+from hostabi.kernels.catalogue import DEFAULT_FLAVOUR
 from hostabi.model import Outcome
 from hostabi.runs.journal import Contents
 from hostabi.runs.records import (
@@ -99,8 +100,8 @@ def suite_of(test: str) -> str:
 
 def column(build: BuildUsed) -> str:
     """The head of a build's column: its line and flavour, for versions are long."""
-    plain = build.flavour in {"", "cloud-amd64"} and build.line
-    return build.line if plain and not build.name.startswith("local-") else build.name
+    plain = build.suite and build.flavour == DEFAULT_FLAVOUR
+    return build.line if plain and build.line else build.name
 
 
 def kernels(results: Results, form: str = "simple") -> str:

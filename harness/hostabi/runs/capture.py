@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING
 
 from hostabi.diff import captures
 from hostabi.errors import HostabiError
+from hostabi.kernels.identity import is_running
 from hostabi.kernels.static import Static
-from hostabi.model import Capture, Fact, Variant
-from hostabi.runs.guests import RUNNING, Guests
+from hostabi.model import Capture, Cgroup, Fact, Variant
+from hostabi.runs.guests import Guests
 from hostabi.runs.journal import Journal
 from hostabi.runs.provenance import provenance, used
 from hostabi.runs.records import CaptureDone, SurfaceError
@@ -22,6 +23,7 @@ from hostabi.surfaces import registry
 from hostabi.surfaces.source import Source, Surface
 
 if TYPE_CHECKING:
+    from hostabi.agent.client import Agent
     from hostabi.kernels.build import Build
     from hostabi.machine.machine import Machine
 
@@ -56,11 +58,13 @@ def take(
     facts: dict[str, list[Fact]] = {}
     failed: dict[str, HostabiError] = {}
     machine: Machine | None = None
+    booted = VARIANT
     for variant, chosen in _by_variant(surfaces).items():
         with ExitStack() as stack:
             agent = None
-            if build.name == RUNNING and not static:
+            if is_running(build.name) and not static:
                 agent = stack.enter_context(guests.agent(build))
+                booted = here(agent)
             elif not static:
                 machine = stack.enter_context(guests.machine(build, variant))
                 # surfaces load modules and try every syscall: nobody else's guest afterwards
@@ -74,11 +78,21 @@ def take(
         build=build.name,
         line=build.line,
         release=build.release,
-        variant=VARIANT,
+        variant=booted,
         provenance=provenance(build, machine),
         surfaces=dict(sorted(facts.items())),
     )
     return Taken(capture, failed, machine, time.monotonic() - began)
+
+
+def here(agent: Agent) -> Variant:
+    """How the machine we are on is booted, as far as facts depend on it."""
+    unified = Path("/sys/fs/cgroup/cgroup.controllers").exists()
+    return Variant(
+        cgroup=Cgroup.V2 if unified else Cgroup.V1,
+        cpus=agent.hello.cpus,
+        memory=agent.hello.memory >> 20,
+    )
 
 
 def record(journal: Journal, build: Build, taken: Taken) -> Path:

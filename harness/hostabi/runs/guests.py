@@ -7,6 +7,7 @@ is bounded by ``jobs``; the least recently used idle machine makes room.
 
 from __future__ import annotations
 
+import itertools
 import os
 import threading
 from collections import OrderedDict
@@ -14,9 +15,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Protocol
 
 from hostabi.errors import HostabiError, InputError, MachineError
+from hostabi.kernels.identity import is_running
+from hostabi.kernels.local import is_path
 from hostabi.model import Variant
 from hostabi.progress import SILENT, Progress
 
@@ -27,12 +31,6 @@ if TYPE_CHECKING:
     from hostabi.kernels.lock import Lock
     from hostabi.machine.machine import Machine
     from hostabi.packages.context import Packages
-
-RUNNING = "running"
-"""The name of the build that is the kernel we are on; its agent is a local process."""
-
-DEFAULT_FLAVOUR = "cloud-amd64"
-"""Which of a line's packages is meant when none is named."""
 
 _ATTEMPTS = 2
 """Starts of a build that may fail in a row; then it fails at once, as each costs a deadline."""
@@ -65,10 +63,15 @@ def default_jobs(variant: Variant = Variant()) -> int:
 def split_specs(values: Iterable[str]) -> tuple[str, ...]:
     """Kernel names from repeated options with comma lists, each once, in order.
 
-    A value with a slash is one kernel: a split set of packages is a list of paths.
+    Files next to each other are one kernel: a split set of packages is a list of paths.
     """
-    parts = [part for value in values for part in ([value] if "/" in value else value.split(","))]
-    return tuple(dict.fromkeys(part.strip() for part in parts if part.strip()))
+    specs: list[str] = []
+    for value in values:
+        parts = [part.strip() for part in value.split(",") if part.strip()]
+        for files, group in itertools.groupby(parts, is_path):
+            together = list(group)
+            specs += [",".join(together)] if files else together
+    return tuple(dict.fromkeys(specs))
 
 
 @dataclass(frozen=True)
@@ -112,6 +115,7 @@ class Guests:
         progress: Progress = SILENT,
         start: Start | None = None,
         resolve: Callable[[str], Build] | None = None,
+        builds: Mapping[str, Build] = MappingProxyType({}),
     ) -> None:
         self.packages = packages
         self.accel = accel
@@ -124,7 +128,7 @@ class Guests:
         self._disks = disks
         self._start = start or self._start_machine
         self._resolve = resolve or self._resolve_build
-        self._builds: dict[str, Build] = {}
+        self._builds: dict[str, Build] = dict(builds)
         self._resolving: dict[str, threading.Lock] = {}
         self._failures: dict[_Key, list[MachineError]] = {}
         self._pool = _Pool()
@@ -134,6 +138,11 @@ class Guests:
     def jobs(self) -> int:
         """How many machines may be alive at a time."""
         return self._limit
+
+    @property
+    def resolved(self) -> dict[str, Build]:
+        """Every build that was asked for so far, by its name."""
+        return {build.name: build for build in list(self._builds.values())}
 
     def build(self, spec: str) -> Build:
         """Resolve and fetch ``spec`` once. Errors are those of the resolver."""
@@ -177,7 +186,7 @@ class Guests:
     def agent(self, spec: str | Build, variant: Variant = Variant()) -> Iterator[Agent]:
         """The agent of a machine of ``spec``; for ``running``, a local unprivileged process."""
         name = spec if isinstance(spec, str) else spec.name
-        if name == RUNNING:
+        if is_running(name):
             from hostabi.agent.local import local_agent  # noqa: PLC0415
 
             with local_agent(cache=self.packages.cache) as agent:
@@ -325,10 +334,11 @@ class Guests:
         )
 
     def _resolve_build(self, spec: str) -> Build:
+        from hostabi.kernels.catalogue import DEFAULT_FLAVOUR  # noqa: PLC0415
         from hostabi.kernels.resolve import resolve  # noqa: PLC0415
 
         flavour = self.flavour or DEFAULT_FLAVOUR
-        local = "/" in spec
+        local = is_path(spec)
         return resolve(
             spec,
             self.packages,

@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import re
 import subprocess
-import sys
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
@@ -21,7 +20,7 @@ from hostabi import resources
 from hostabi.errors import HostabiError
 from hostabi.model import Outcome
 from hostabi.progress import Progress, Task
-from hostabi.runs import capture
+from hostabi.runs import capture, child
 from hostabi.runs import journal as journals
 from hostabi.runs.guests import Guests
 from hostabi.runs.journal import Journal
@@ -127,6 +126,11 @@ class Run:
                 self._fail(spec, "fetch", error)
                 task.advance()
                 continue
+            if [build.name for build in builds.values()].count(builds[spec].name) > 1:
+                self.progress.say(f"{spec} is {builds[spec].name}, which is measured already")
+                del builds[spec]
+                task.advance()
+                continue
             measuring.append(workers.submit(self._measure, builds[spec], task))
         for done in as_completed(measuring):
             done.result()
@@ -154,14 +158,14 @@ class Run:
         self.progress.say(f"{build.name}: {facts} facts captured in {taken.seconds:.1f} s")
 
     def _run_suites(self, build: Build) -> None:
-        arguments = ["--kernel", self._spec(build), "--lockstep", "without", "--jobs", "1"]
+        arguments = ["--kernel", build.name, "--lockstep", "without", "--jobs", "1"]
         self._through(build.name, build.name, arguments)
 
     def _run_lockstep(self, builds: Sequence[Build]) -> None:
         self.guests.close_idle()  # their memory is needed by the machines in lockstep
         arguments = ["--lockstep", "only"]
         for build in builds:
-            arguments += ["--kernel", self._spec(build)]
+            arguments += ["--kernel", build.name]
         self._through("lockstep", together(build.name for build in builds), arguments)
 
     def _through(self, label: str, name: str, arguments: Sequence[str]) -> None:
@@ -185,52 +189,43 @@ class Run:
             )
         self.journal.append(SuitesDone(self.journal.session, name, given))
 
-    def _spec(self, build: Build) -> str:
-        """How the build is named to pytest: exactly, for the mirror may move on meanwhile."""
-        paths = (spec for spec in self.options.specs if "/" in spec)
-        return next((path for path in paths if self.guests.build(path) == build), build.name)
-
     def _folders(self) -> list[str]:
         base = resources.suites()
         return [str(base / name) for name in self.options.suites if (base / name).is_dir()]
 
     def _pytest(self, label: str, folders: Sequence[str], arguments: Sequence[str]) -> int:
         """Run pytest as a child that writes into our journal and dies with us."""
-        argv = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--no-header"]
-        argv += ["--tb", "no", "-rN"]  # the journal keeps what failed and why
-        argv += ["--rootdir", str(resources.suites()), "--journal", str(self.journal.path)]
-        if self.guests.flavour:
-            argv += ["--flavour", self.guests.flavour]
-        if self.guests.modules:
-            argv += ["--modules", str(self.guests.modules)]
-        if self.guests.config:
-            argv += ["--kernel-config", str(self.guests.config)]
-        argv += ["--accel", self.guests.accel, *self.options.arguments, *arguments, *folders]
+        builds = child.hand_over(self.guests.resolved)
         descriptor = self.journal.descriptor
-        environment = {
-            **os.environ,
-            journals.ENVIRONMENT: str(descriptor),
-            "PYTHONUNBUFFERED": "1",
-            "COLUMNS": "30",  # short lines of dots, so that they come often
-        }
-        child = subprocess.Popen(
-            argv,
-            cwd=Path.cwd(),
-            env=environment,
-            pass_fds=[descriptor],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            errors="replace",
-        )
-        self._children.add(child)
         try:
-            assert child.stdout is not None
-            with self.progress.task(f"{label}: suites", total=100) as task:
-                self._follow(label, child.stdout, task)
-            return child.wait()
+            process = subprocess.Popen(
+                child.argv(
+                    self.guests,
+                    self.journal.path,
+                    f"/proc/self/fd/{builds}",
+                    [*self.options.arguments, *arguments],
+                    folders,
+                ),
+                cwd=Path.cwd(),
+                env=child.environment(descriptor),
+                pass_fds=[descriptor, builds],
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                errors="replace",
+            )
         finally:
-            self._children.discard(child)
+            os.close(builds)
+        self._children.add(process)
+        if self._stopping:
+            process.terminate()
+        try:
+            assert process.stdout is not None
+            with self.progress.task(f"{label}: suites", total=100) as task:
+                self._follow(label, process.stdout, task)
+            return process.wait()
+        finally:
+            self._children.discard(process)
 
     def _follow(self, label: str, output: Iterable[str], task: Task) -> None:
         """Turn pytest's lines of dots into progress, and say the others."""
@@ -247,8 +242,8 @@ class Run:
         """End the suites' processes and our guests; what was recorded stays recorded."""
         self._stopping = True
         self.guests.abort()
-        for child in list(self._children):
-            child.terminate()
+        for process in list(self._children):
+            process.terminate()
 
     def _step(self, name: str, step: str, action: Callable[[], None]) -> None:
         if self._stopping:
