@@ -138,6 +138,45 @@ def test_failures_of_steps_are_told() -> None:
     assert shown.failures() == ["7.3: fetch: gone", f"{NEW}: surface sysctls: no /proc/sys"]
 
 
+def test_a_run_that_was_killed_after_one_that_ended_is_a_part(tmp_path: Path) -> None:
+    """The end of an earlier run is no end of this one, and its builds are not what is shown."""
+    again = Session("t", "2030-02-02", "0.1.0", "digest", 2)
+    records = [Finished("s", "2030-01-02", (NEW,), 0), again]
+    pages.write(tmp_path, results(*records, build(OLD, "5.10")), [])
+    assert "not finished" in (tmp_path / "README.md").read_text()
+    killed = results(*records, build(OLD, "5.10"))
+    assert [item.name for item in killed.builds] == [OLD]
+    assert killed.ended is None
+    assert len(results(*records).builds) == 2  # killed before it had one
+    ended = results(*records, Finished("t", "2030-02-03", (NEW,), 0))
+    assert ended.ended is not None
+    assert [item.name for item in ended.builds] == [NEW]
+
+
+def test_failures_of_an_earlier_run_are_not_told_again() -> None:
+    later = Session("t", "2030-02-02", "0.1.0", "digest", 2)
+    old = [StepError("s", "7.3", "fetch", "gone"), Finished("s", "2030-01-02", (NEW,), 3), later]
+    assert results(*old, Finished("t", "2030-02-03", (NEW,), 0)).failures() == []
+    kept = StepError("t", NEW, "suites", "pytest ended with 3")
+    shown = results(*old, kept, Finished("t", "2030-02-03", (NEW,), 3))
+    assert shown.failures() == [f"{NEW}: suites: pytest ended with 3"]
+    shown = results(*old, kept, cell(NEW, PIPES, Outcome.ERROR), Finished("t", "x", (NEW,), 3))
+    assert shown.failures() == []  # its cells tell
+
+
+def test_a_surface_that_failed_is_told_once_and_without_its_capture() -> None:
+    records = [SurfaceError("s", NEW, "sysctls", "no"), StepError("s", NEW, "sysctls", "no")]
+    expected = [f"{NEW}: surface sysctls: no"]
+    assert results(*records).failures() == expected
+    assert results(CaptureDone("s", NEW, "f", "00", 3), *records).failures() == expected
+    assert results(*records, CaptureDone("t", NEW, "f", "00", 3)).failures() == []
+
+
+def test_two_builds_of_a_line_have_two_columns() -> None:
+    shown = Results.of(Contents((build(NEW, "6.1"), build("6.1.190-1", "6.1"))))
+    assert {shown.column(item) for item in shown.builds} == {NEW, "6.1.190-1"}
+
+
 def test_provenance_is_in_the_table() -> None:
     text = tables.kernels(results(), "github")
     for part in ("5.10.262-1", "cd" * 32, "7.2.22", "tcg", "bookworm"):

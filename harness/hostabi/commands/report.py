@@ -73,6 +73,8 @@ def show(folder: Path, contents: Contents, compared: list[Verdict], progress: Pr
     parts += ["\n".join(lines) for lines in [tables.remarks(results, width=width)] if lines]
     if compared:
         parts.append(deltas.summary(compared))
+    if results.ended is None:
+        parts.append("The run did not come to its end: this is a part of it.")
     sys.stdout.write("\n\n".join(parts) + "\n")
     sys.stdout.flush()
     written = pages.write(folder, results, compared)

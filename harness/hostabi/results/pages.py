@@ -10,7 +10,7 @@ from hostabi.diff.verdict import Verdict
 from hostabi.errors import StorageError
 from hostabi.results import deltas, tables
 from hostabi.results.tables import Results
-from hostabi.runs.records import Finished, Session
+from hostabi.runs.records import Session
 
 _MARKS = (
     "`pass`: as the test demands. `FAIL`: not so. `n/a`: the kernel or the runtime lacks what the"
@@ -66,11 +66,10 @@ def _index(results: Results, verdicts: Sequence[Verdict]) -> str:
 
 def _status(results: Results) -> str:
     sessions = list(results.contents.of(Session))
-    ends = list(results.contents.of(Finished))
     began = sessions[-1] if sessions else None
     if began is None:
         return "Nothing was measured yet."
-    end = ends[-1].ended if ends else "not finished; what is here is a part"
+    end = results.ended.ended if results.ended else "not finished; what is here is a part"
     return (
         f"Made by hostabi {__version__} (sources {began.source}) on {began.host},"
         f" accelerator {began.accelerator}. Ended: {end}."

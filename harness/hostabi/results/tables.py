@@ -56,14 +56,25 @@ class Results:
 
     @classmethod
     def of(cls, contents: Contents, names: Iterable[str] | None = None) -> Results:
-        """Everything in a journal, or only what concerns the builds named."""
+        """What concerns the builds named, else those of the last run, also if it did not end."""
         known = contents.builds()
-        last = next(reversed(list(contents.of(Finished))), None)
-        wanted = tuple(names) if names is not None else (last.builds if last else tuple(known))
+        run, end = contents.last_run()
+        wanted = tuple(names) if names is not None else end.builds if end else tuple(run.builds())
+        wanted = wanted or tuple(known)
         builds = [known[name] for name in dict.fromkeys(wanted) if name in known]
         chosen = {build.name for build in builds}
         cells = [cell for key, cell in contents.cells().items() if members(key.build) <= chosen]
         return cls(contents, tuple(sorted(builds, key=_age)), tuple(cells))
+
+    @property
+    def ended(self) -> Finished | None:
+        """How the last run ended; None when it was stopped or goes on."""
+        return self.contents.last_run()[1]
+
+    def column(self, build: BuildUsed) -> str:
+        """The head of a build's column: its line, for versions are long, or its name."""
+        heads = [_head(other) for other in self.builds]
+        return _head(build) if heads.count(_head(build)) == 1 else build.name
 
     @property
     def suites(self) -> tuple[str, ...]:
@@ -75,22 +86,28 @@ class Results:
         return Counter({(plan.build, plan.suite): plan.cells for plan in self.contents.of(Planned)})
 
     def failures(self) -> list[str]:
-        """What could not be found out and has not been since, one line each."""
-        names = {build.name for build in self.builds}
-        captured = self.contents.captures()
-        lines = []
-        for step in self.contents.of(StepError):
-            if step.build in names and step.step != "capture":
-                continue  # its cells tell
-            if step.build in captured:
-                continue
-            lines.append(f"{step.build}: {step.step}: {step.reason}")
+        """What could not be found out in the last run, one line each."""
+        run, end = self.contents.last_run()
+        surfaces = {(error.build, error.surface): error for error in self.contents.of(SurfaceError)}
+        tested = {cell.build for cell in self.cells}
+        lines = [
+            f"{step.build}: {step.step}: {step.reason}"
+            for step in run.of(StepError)
+            if (end is None or step.session == end.session)
+            and (step.build, step.step) not in surfaces
+            and not (step.step == "suites" and step.build in tested)  # its cells tell
+        ]
         lines += [
             f"{error.build}: surface {error.surface}: {error.reason}"
-            for error in self.contents.of(SurfaceError)
-            if error.build in names and captured[error.build].session == error.session
+            for error in surfaces.values()
+            if self._is_of_last_capture(error)
         ]
         return list(dict.fromkeys(lines))
+
+    def _is_of_last_capture(self, error: SurfaceError) -> bool:
+        done = self.contents.captures().get(error.build)
+        shown = any(build.name == error.build for build in self.builds)
+        return shown and (done is None or done.session == error.session)
 
 
 def suite_of(test: str) -> str:
@@ -98,8 +115,7 @@ def suite_of(test: str) -> str:
     return test.partition("/")[0]
 
 
-def column(build: BuildUsed) -> str:
-    """The head of a build's column: its line and flavour, for versions are long."""
+def _head(build: BuildUsed) -> str:
     plain = build.suite and build.flavour == DEFAULT_FLAVOUR
     return build.line if plain and build.line else build.name
 
@@ -114,7 +130,7 @@ def kernels(results: Results, form: str = "simple") -> str:
         capture = captures.get(build.name)
         rows.append(
             [
-                column(build),
+                results.column(build),
                 build.name,
                 build.suite or "local",
                 digest[:12] if short else f"`{digest}`",
@@ -156,7 +172,7 @@ def matrix(results: Results, form: str = "simple") -> str:
         ]
         for suite, runtime in single
     ]
-    parts = [_table(rows, ["suite", *map(column, results.builds)], form)] if rows else []
+    parts = [_table(rows, ["suite", *map(results.column, results.builds)], form)] if rows else []
     together: Counter[str] = Counter()
     for cell in results.cells:
         if _joint(cell):
@@ -178,7 +194,7 @@ def features(results: Results, form: str = "github") -> str:
         for feature in (probe.name for probe in PROBES)
         if any(feature not in having[build.name] for build in builds)
     ]
-    return _table(rows, ["feature", *map(column, builds)], form) if rows else ""
+    return _table(rows, ["feature", *map(results.column, builds)], form) if rows else ""
 
 
 def missing(results: Results) -> list[str]:
@@ -210,12 +226,12 @@ def by_test(results: Results, suite: str, form: str = "github") -> str:
             ]
         )
         rows.append([_short(test), how, *marks])
-    return _table(rows, ["test", "how", *map(column, results.builds)], form)
+    return _table(rows, ["test", "how", *map(results.column, results.builds)], form)
 
 
 def remarks(results: Results, suite: str = "", width: int = 0) -> list[str]:
     """What did not pass, and why; kernels with the same reason share a line."""
-    heads = {build.name: column(build) for build in results.builds}
+    heads = {build.name: results.column(build) for build in results.builds}
     grouped: dict[tuple[str, str, str], list[str]] = defaultdict(list)
     for cell in results.cells:
         if cell.outcome is Outcome.PASS or (suite and suite_of(cell.test) != suite):

@@ -38,6 +38,7 @@ from hostabi.runs.records import (
     CaptureDone,
     CellKey,
     Features,
+    Finished,
     Record,
     Session,
     SurfaceError,
@@ -91,6 +92,21 @@ class Contents:
     def captures(self) -> dict[str, CaptureDone]:
         """The last capture of each build, by name."""
         return {capture.build: capture for capture in self.of(CaptureDone)}
+
+    def last_run(self) -> tuple[Contents, Finished | None]:
+        """What was recorded since the run before the last one ended, and how the last one ended.
+
+        None when it did not: a session began after the last end. A run that was
+        stopped and gone on with is one run.
+        """
+        ends = [at for at, record in enumerate(self.records) if isinstance(record, Finished)]
+        last = ends[-1] if ends else -1
+        if any(isinstance(record, Session) for record in self.records[last + 1 :]) or not ends:
+            return Contents(self.records[last + 1 :]), None
+        before = ends[-2] if len(ends) > 1 else -1
+        end = self.records[last]
+        assert isinstance(end, Finished)
+        return Contents(self.records[before + 1 :]), end
 
     def since(self, source: str) -> Contents:
         """Only what was measured by sessions of the same ``source``.
