@@ -22,7 +22,10 @@ from hostabi.machine import background
 
 _KEPT = 4 << 10
 
-# Where there is no setpriv. A parent that died before the signal was set is noticed by the pid.
+# A parent that died before the signal was set, and so sends none, is noticed by its pid.
+_CHECK = 'test "$PPID" = "$0" && exec "$@"'
+
+# Where there is no setpriv.
 _FALLBACK = """
 import ctypes, os, sys
 ctypes.CDLL(None).prctl(1, 9)
@@ -146,5 +149,5 @@ def _setpriv() -> str:
 def death_signal() -> list[str]:
     """The words before a command that make it die with this process."""
     if found := _setpriv():
-        return [found, "--pdeathsig", "KILL", "--"]
+        return [found, "--pdeathsig", "KILL", "--", "/bin/sh", "-c", _CHECK, str(os.getpid())]
     return [sys.executable, "-I", "-S", "-c", _FALLBACK, str(os.getpid())]
