@@ -155,6 +155,8 @@ def test_what_is_no_package(tmp_path: Path, name: str, content: bytes, said: str
     (tmp_path / name).write_bytes(content)
     with pytest.raises(ArchiveError, match=said):
         unpack_any(tmp_path / name, tmp_path / "root")
+    with pytest.raises(ArchiveError, match=said):
+        read_control(tmp_path / name)
 
 
 def test_truncated_rpm(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import shutil
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 
@@ -54,13 +55,13 @@ def run(options: argparse.Namespace, context: Context) -> int:
     """Print the table; 2 when something is missing that everything needs."""
     looks: list[Callable[[], Finding]] = [
         _python,
-        lambda: _mirror(context),
+        partial(_mirror, context),
         _keys,
         _compiler,
-        lambda: _emulator(context),
-        lambda: _kvm(context, try_it=options.kvm),
+        partial(_emulator, context),
+        partial(_kvm, context, try_it=options.kvm),
         _cache,
-        lambda: _kernels(context),
+        partial(_kernels, context),
         _results,
         _memory,
     ]
@@ -77,7 +78,7 @@ def _guarded(look: Callable[[], Finding]) -> Finding:
     try:
         return look()
     except (HostabiError, OSError) as error:
-        name = getattr(look, "__name__", "").strip("_<>").replace("lambda", "lookup")
+        name = getattr(look, "func", look).__name__.strip("_")
         if isinstance(error, OSError):
             return Finding(name, False, f"{error.filename}: {error.strerror}")
         advice = f"; {error.advice}" if error.advice else ""
@@ -156,7 +157,7 @@ def _cache() -> Finding:
     place = next(path for path in (root, *root.parents) if path.exists())
     free = shutil.disk_usage(place).free
     text = f"{root}: {Cache(root).size() / 1e9:.1f} GB used, {free / 1e9:.1f} GB free"
-    if not os.access(place, os.W_OK):
+    if not place.is_dir() or not os.access(place, os.W_OK | os.X_OK):
         return Finding("cache", False, f"{place} cannot be written; name another with --cache")
     if free < _ROOM:
         text += f"; a run may need {_ROOM / 1e9:.0f}"

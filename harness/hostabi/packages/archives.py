@@ -21,14 +21,9 @@ _CONTROL = 64 << 20
 
 def unpack(path: Path, into: Path, *, members: Callable[[str], bool] | None = None) -> None:
     """Unpack a .deb or an .rpm, told apart by content. See :func:`unpack_deb`."""
-    with path.open("rb") as file:
-        magic = file.read(8)
-    if not magic.startswith((_AR_MAGIC, rpm.MAGIC)):
-        raise ArchiveError(
-            f"{path}: {'neither a .deb nor an .rpm' if magic else 'it is empty'}",
-            advice="fetch the file again",
-        )
-    (unpack_deb if magic == _AR_MAGIC else unpack_rpm)(path, into, members=members)
+    with _naming(path):
+        unpack_one = unpack_rpm if _is_rpm(path) else unpack_deb
+    unpack_one(path, into, members=members)
 
 
 def unpack_deb(path: Path, into: Path, *, members: Callable[[str], bool] | None = None) -> None:
@@ -57,9 +52,8 @@ def read_control(path: Path) -> dict[str, str]:
     Names are as in the package, values have no line folding. Raises :class:`ArchiveError`.
     """
     with _naming(path):
-        with path.open("rb") as file:
-            if file.read(4) == rpm.MAGIC:
-                file.seek(0)
+        if _is_rpm(path):
+            with path.open("rb") as file:
                 return rpm.read_control(file)
         with (
             _deb_member(path, "control.tar") as data,
@@ -70,6 +64,15 @@ def read_control(path: Path) -> dict[str, str]:
                     text = archive.extractfile(member)
                     return _fields(text.read().decode("utf-8", "replace") if text else "")
         raise ArchiveError("it has no control file")
+
+
+def _is_rpm(path: Path) -> bool:
+    """Which of the two forms ``path`` has; :class:`ArchiveError` when it has neither."""
+    with path.open("rb") as file:
+        magic = file.read(len(_AR_MAGIC))
+    if not magic.startswith((_AR_MAGIC, rpm.MAGIC)):
+        raise ArchiveError("it is neither a .deb nor an .rpm" if magic else "it is empty")
+    return magic != _AR_MAGIC
 
 
 def _fields(text: str) -> dict[str, str]:
