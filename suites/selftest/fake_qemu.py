@@ -24,6 +24,8 @@ die      leaves when the agent is first spoken to
 cut      serves, but reports a failed restore
 small    the agent says that its initramfs was cut off
 lacking  the agent says that a disk did not come
+
+"kvm-MODE" is that mode under KVM, and "serve" otherwise.
 """
 
 
@@ -148,6 +150,8 @@ if __name__ == "__main__":
         print("QEMU emulator version 7.2.0 (fake)")  # noqa: T201
         sys.exit(0)
     chosen = os.environ["HOSTABI_FAKE"]
+    if chosen.startswith("kvm-"):
+        chosen = chosen.removeprefix("kvm-") if "kvm" in sys.argv else "serve"
     if chosen == "exit":
         sys.exit("fake: I will not start")
     Fake(sys.argv[1:], chosen).run()

@@ -19,7 +19,9 @@ from hostabi.errors import (
     HostabiError,
     InputError,
     MachineError,
+    MissingFeatureError,
     ProtocolError,
+    StorageError,
     VerificationError,
 )
 from hostabi.guest.disk import Disk
@@ -346,10 +348,85 @@ def test_choice_of_accelerator(plan: Plan, tmp_path: Path, monkeypatch: pytest.M
     assert choose("auto") == "tcg"
     assert choose("auto") == "tcg"
     assert tries == ["failed", "failed"], "a lasting verdict is remembered"
-    assert "nothing on the console" in said.lines[0]
-    assert accelerator.remembered(cache, plan.emulator) == accelerator.Verdict(
-        works=False, why="nothing on the console"
+    assert said.lines == ["emulating, as KVM does not run kernels here: nothing on the console"], (
+        "and it is said once"
     )
+    monkeypatch.setattr(accelerator, "_told", set())
+    assert choose("auto") == "tcg"
+    assert len(said.lines) == 2, "what is remembered is said too"
+    verdict = accelerator.remembered(cache, plan.emulator)
+    assert verdict is not None
+    assert (verdict.works, verdict.why) == (False, "nothing on the console")
+    monkeypatch.setattr(accelerator.time, "time", lambda: verdict.when + 86_401)
+    assert accelerator.remembered(cache, plan.emulator) is None
+    assert choose("auto", lambda: None) == "kvm", "a bad verdict does not last for ever"
+    monkeypatch.setattr(accelerator.time, "time", lambda: verdict.when + 1e9)
+    assert choose("auto") == "kvm", "a good one does"
+    assert len(tries) == 2
+
+
+@pytest.mark.parametrize(
+    "error", [StorageError("full"), InputError("no"), MissingFeatureError("CONFIG_X")]
+)
+def test_what_has_nothing_to_do_with_kvm_is_no_verdict(
+    plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: HostabiError
+) -> None:
+    cache = Cache(tmp_path / "cache")
+    monkeypatch.setattr(accelerator, "openable", lambda: "")
+
+    def fails() -> None:
+        raise error
+
+    with pytest.raises(type(error)):
+        accelerator.choose("auto", plan.emulator, cache, fails)
+    assert accelerator.remembered(cache, plan.emulator) is None
+
+
+@pytest.mark.parametrize(
+    ("mode", "taken", "words"),
+    [
+        ("serve", "kvm", ""),
+        ("kvm-die", "tcg", "exited with status 3"),
+        ("kvm-exit", "tcg", "I will not start"),
+        ("kvm-hang", "tcg", "does not answer"),
+    ],
+)
+def test_a_kvm_that_does_not_run_kernels(
+    plan: Plan,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    mode: str,
+    taken: str,
+    words: str,
+) -> None:
+    act(monkeypatch, mode)
+    packages = Packages(Cache(tmp_path / "cache"), Mirror(None))
+    seen: list[Variant] = []
+
+    def made(_build: Build, _packages: Packages, variant: Variant, *_: object) -> GuestImage:
+        seen.append(variant)
+        return plan.image
+
+    monkeypatch.setattr(machines, "guest_image", made)
+    monkeypatch.setattr(machines.emulator, "find", lambda _: plan.emulator)
+    monkeypatch.setattr(accelerator, "openable", lambda: "")
+    monkeypatch.setattr(accelerator, "_told", set())
+    monkeypatch.setattr(accelerator, "PROBE_DEADLINE", 1.5 if mode == "kvm-hang" else 20)
+    monkeypatch.setattr("hostabi.machine.run._SETTLE", 0.5)
+    said = Said()
+    odd = Variant(parameters=("init=/nothing",))
+    for _ in range(2):
+        with machines.start(
+            plan.build,
+            packages,
+            variant=odd,
+            warm=False,
+            progress=Progressing(said),  # type: ignore[arg-type]
+        ) as machine:
+            assert machine.accelerator == taken
+    assert seen == [odd, Variant(), odd], "the probe boots a plain guest, once"
+    assert len(said.lines) == (1 if words else 0)
+    assert all(words in line for line in said.lines)
 
 
 class Progressing:

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
 import msgspec
 
-from hostabi.errors import HostabiError, InputError, MachineError
+from hostabi.errors import InputError, MachineError, MissingFeatureError
 from hostabi.machine.emulator import Emulator
 from hostabi.machine.states import host_processor
 from hostabi.packages.cache import Cache
@@ -27,11 +28,19 @@ PROBE_DEADLINE = 20.0
 """Seconds in which a kernel must have said hello under KVM; it takes one or two."""
 
 
+LASTING = 86_400.0
+"""Seconds after which KVM gets another chance: a host that was overloaded looks like one without."""
+
+_told: set[str] = set()
+"""Reasons that were said already; every start of a machine asks."""
+
+
 class Verdict(msgspec.Struct, frozen=True):
-    """Whether KVM runs kernels here, and if not, why."""
+    """Whether KVM runs kernels here, and if not, why. ``when`` in seconds since 1970."""
 
     works: bool
     why: str = ""
+    when: float = 0.0
 
 
 def openable(device: Path = DEVICE) -> str:
@@ -49,12 +58,14 @@ def key_of(emulator: Emulator) -> str:
 
 
 def remembered(cache: Cache, emulator: Emulator) -> Verdict | None:
-    """The verdict of an earlier probe, if there is one."""
+    """The verdict of an earlier probe, if there is one; a bad one only for a day."""
     path = cache.root / KIND / key_of(emulator)
     try:
-        return msgspec.json.decode(path.read_bytes(), type=Verdict)
+        verdict = msgspec.json.decode(path.read_bytes(), type=Verdict)
     except (OSError, msgspec.DecodeError):
         return None
+    fresh = 0 <= time.time() - verdict.when < LASTING
+    return verdict if verdict.works or fresh else None
 
 
 def choose(
@@ -69,7 +80,8 @@ def choose(
     """``kvm`` or ``tcg`` for a choice of ``auto``, ``kvm`` or ``tcg``.
 
     ``boot`` boots a kernel under KVM within PROBE_DEADLINE or raises
-    HostabiError; it is called when no earlier verdict is known. With
+    MachineError, which is a verdict; whatever else it raises says nothing about
+    KVM and comes through. It is called when no earlier verdict is known. With
     ``lasting=False`` a bad verdict is not kept, as the kernel may be at fault.
     Raises InputError for another choice, MachineError when ``kvm`` is asked for and absent.
     """
@@ -87,6 +99,9 @@ def choose(
     verdict = remembered(cache, emulator)
     if verdict is None:
         verdict = _probe(emulator, cache, boot, lasting=lasting, progress=progress)
+    if not verdict.works and verdict.why not in _told:
+        _told.add(verdict.why)
+        progress.say(f"emulating, as KVM does not run kernels here: {verdict.why}")
     return "kvm" if verdict.works else "tcg"
 
 
@@ -99,19 +114,20 @@ def _probe(
         with progress.task("trying KVM"):
             try:
                 boot()
-            except HostabiError as error:
-                return Verdict(works=False, why=error.message)
-        return Verdict(works=True)
+            except MissingFeatureError:
+                raise  # the kernel's own lack
+            except MachineError as error:
+                return Verdict(works=False, why=error.message, when=time.time())
+        return Verdict(works=True, when=time.time())
 
     def keep(path: Path) -> None:
         made.append(attempt())
         path.write_bytes(msgspec.json.encode(made[0]))
 
     if lasting:
+        cache.forget(KIND, key_of(emulator))  # out of date, or damaged
         path = cache.file(KIND, key_of(emulator), keep)
         verdict = made[0] if made else msgspec.json.decode(path.read_bytes(), type=Verdict)
     else:
         verdict = attempt()
-    if not verdict.works:
-        progress.say(f"KVM does not run this kernel, emulating instead: {verdict.why}")
     return verdict

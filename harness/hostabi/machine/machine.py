@@ -153,7 +153,9 @@ def start(
     image = guest_image(build, packages, chosen, disks)
 
     def try_kvm() -> None:
-        plan = _plan(build, chosen, found, image, "kvm")
+        # A plain guest, for a variant's parameters may stop the kernel without KVM's doing.
+        plain = Variant()
+        plan = _plan(build, plain, found, guest_image(build, packages, plain), "kvm")
         boot(plan, deadline=accelerator.PROBE_DEADLINE).close()
 
     taken = accelerator.choose(
