@@ -22,6 +22,7 @@ from hostabi.diff import captures
 from hostabi.errors import HostabiError, InputError, MachineError, StorageError
 from hostabi.model import Capture, Fact, Kind, Provenance, Variant
 from hostabi.results.terminal import BarProgress, LineProgress
+from hostabi.runs import bench
 from hostabi.runs.guests import split_specs
 
 
@@ -280,3 +281,60 @@ def test_defaults_for_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
     assert context.kernels_wanted([], packages) == ("5.10", "6.1")  # type: ignore[arg-type]
     assert context.kernels_wanted(["all", "6.2"], packages)[-1] == "6.2"  # type: ignore[arg-type]
     assert context.kernels_wanted(["6.2"], packages) == ("6.2",)  # type: ignore[arg-type]
+
+
+def test_bars_leave_standard_output_alone(capsys: pytest.CaptureFixture[str]) -> None:
+    """With standard output in a file, its text must not be drawn beside the bars."""
+    from rich.console import Console
+
+    screen = io.StringIO()
+    with BarProgress(Console(file=screen, force_terminal=True, width=80)):
+        sys.stdout.write("the result\n")
+    assert capsys.readouterr().out == "the result\n"
+    assert "the result" not in screen.getvalue()
+
+
+def measures(monkeypatch: pytest.MonkeyPatch, *values: float) -> None:
+    def broken(_guests: object, _specs: object) -> list[bench.Figure]:
+        raise MachineError("it does not boot")
+
+    def fine(_guests: object, _specs: object) -> list[bench.Figure]:
+        return [bench.Figure("fine", "6.1", value, "s", 1.0) for value in values]
+
+    monkeypatch.setattr(bench, "MEASURES", {"broken": broken, "fine": fine})
+
+
+@pytest.mark.parametrize(
+    "case",
+    [(["--only", "fine"], 0.5, 0), (["--only", "fine"], 2.0, 1), ([], 0.5, 3), ([], 2.0, 3)],
+)
+def test_bench_tells_every_part_whatever_becomes_of_the_others(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    case: tuple[list[str], float, int],
+) -> None:
+    words, value, code = case
+    measures(monkeypatch, value)
+    file = tmp_path / "figures.json"
+    assert cli.main(["bench", "6.1", *words, "--json", str(file)]) == code
+    out = capsys.readouterr().out
+    assert ("FAILED  it does not boot" in out) == (not words)
+    assert ("MISSED" in out) == (value > 1)
+    assert [figure["value"] for figure in json.loads(file.read_text())] == [value]
+
+
+def test_bench_knows_its_parts(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measures(monkeypatch)
+    assert cli.main(["bench", "6.1", "--only", "hot"]) == 2
+    assert "there are broken, fine" in capsys.readouterr().err
+
+
+def test_a_figure_is_good_on_the_right_side_of_its_goal() -> None:
+    def good(value: float, *, higher: bool) -> bool:
+        return bench.Figure("x", "6.1", value, "s", 1.0, higher=higher).good
+
+    assert [good(value, higher=False) for value in (0.9, 1.0, 1.1)] == [True, True, False]
+    assert [good(value, higher=True) for value in (0.9, 1.0, 1.1)] == [False, True, True]

@@ -9,7 +9,7 @@ import pytest
 
 from hostabi import resources
 from hostabi.agent.records import Completed
-from hostabi.errors import CallError, InputError
+from hostabi.errors import CallError, GuestHangError, InputError, MachineError
 from hostabi.oci import actions, bundle, disk, runtimes
 from hostabi.oci.deviations import known
 from hostabi.oci.driver import ContainerError, Runtime
@@ -195,3 +195,29 @@ def test_deviations_name_what_exists() -> None:
         assert all("-" in build for build in deviation.builds), "a build, not a line"
         assert deviation.reference.startswith("https://")
         assert deviation.reason
+
+
+def test_a_time_out_is_the_harness_failing_and_not_the_runtime() -> None:
+    stuck = Completed(-1, 9, b"", b"", timed_out=True, truncated=False)
+    runtime = bound(Guest(run=stuck, state=stuck))
+    with pytest.raises(GuestHangError, match=r"no end within 30 s[^$]*\$ /usr/bin/crun"):
+        runtime.run(bundle.base())
+    with runtime.container(bundle.base()) as made, pytest.raises(GuestHangError):
+        made.state()
+
+
+def test_a_bundle_that_cannot_be_written_tells_nothing_about_the_runtime(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    guest = Guest()
+
+    def full(*_: object, **_options: object) -> None:
+        raise CallError("config.json: No space left on device", errno=28)
+
+    monkeypatch.setattr(guest, "write", full)
+    with pytest.raises(MachineError, match=r"cannot make the bundle /work/oci/.*No space"):
+        bound(guest).run(bundle.base())
+    ends = completed(status=1, stderr=b"cp: full")
+    monkeypatch.setattr(guest, "command", lambda *_, **_options: ends)
+    with pytest.raises(MachineError, match="cp: full"):
+        bound(guest).run(bundle.base())

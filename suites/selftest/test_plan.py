@@ -8,7 +8,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -19,7 +19,7 @@ from hostabi.kernels import local
 from hostabi.model import Capture, Fact, Outcome, Provenance, Variant
 from hostabi.packages.cache import Cache
 from hostabi.packages.sources import Mirror
-from hostabi.progress import SILENT
+from hostabi.progress import SILENT, Silent
 from hostabi.runs import capture, child, plan
 from hostabi.runs import journal as journals
 from hostabi.runs.capture import Taken
@@ -92,6 +92,60 @@ def test_the_suites_get_what_the_run_was_given(tmp_path: Path) -> None:
     assert f"--journal {tmp_path / 'j'} --builds /builds --accel tcg" in text
     assert text.endswith("--mirror http://mirror.test/debian --short suites/syscalls")
     assert child.environment(7)[child.PARENT] == str(os.getpid())
+
+
+class Lines(Silent):
+    """A progress that keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.said: list[str] = []
+        self.steps: list[tuple[str, int | None]] = []
+        self.done = 0
+
+    @contextlib.contextmanager
+    def task(self, label: str, total: int | None = None, unit: str = "") -> Iterator[Lines]:
+        self.steps.append((label, total))
+        yield self
+
+    def advance(self, amount: int = 1) -> None:
+        self.done += amount
+
+    def note(self, text: str) -> None:
+        self.said.append(f"note: {text}")
+
+    def say(self, text: str) -> None:
+        self.said.append(text)
+
+
+def test_the_suites_lines_become_progress(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    suites = pytester.mkdir("suites") / "syscalls"
+    suites.mkdir()
+    (suites / "test_a.py").write_text(
+        "import pytest\n"
+        "@pytest.mark.parametrize('n', range(3))\n"
+        "def test_a(kernel, n): assert n\n"
+        "def test_b(request):\n"
+        "    from hostabi import pytest_plugin\n"
+        "    pytest_plugin._progress(request.config).say('a word')\n"
+        "    pytest.skip('why')\n"
+    )
+    monkeypatch.setattr(plan.resources, "suites", lambda: suites.parent)
+    packages = SimpleNamespace(cache=None, mirror=Mirror())
+    pool = Guests(packages, resolve=lambda _: local.running())  # type: ignore[arg-type]
+    lines = Lines()
+    with Journal.open(pytester.path / "j") as journal:
+        journal.begin()
+        options = plan.Options(("running",), suites=("syscalls",), captures=False)
+        plan.Run(options, pool, journal, lines).execute()
+    name = local.running().name
+    assert lines.steps == [("kernels", 1), (f"{name}: suites", None), (f"{name}: suites", 4)]
+    assert lines.done == 4 + 1
+    said = [line for line in lines.said if not line.startswith("note: ")]
+    assert said[0] == f"{name}: hostabi: a word"
+    assert said[1].startswith(f"{name}: 1 failed, 2 passed, 1 skipped in ")
+    assert len(said) == 2
 
 
 def test_builds_are_handed_over_whole(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
@@ -18,7 +18,7 @@ from typing import Protocol
 import msgspec
 
 from hostabi.agent.records import Completed
-from hostabi.errors import CallError
+from hostabi.errors import CallError, GuestHangError, MachineError
 from hostabi.oci import bundle
 from hostabi.oci.actions import Action, command
 from hostabi.oci.records import Config
@@ -85,12 +85,10 @@ class Step:
     @property
     def ok(self) -> bool:
         """Whether it ended in order."""
-        return self.done.status == 0 and not self.done.timed_out
+        return self.done.status == 0
 
     def __str__(self) -> str:
-        end = "timed out" if self.done.timed_out else f"status {self.done.status}"
-        if self.done.signal:
-            end = f"signal {self.done.signal}"
+        end = f"signal {self.done.signal}" if self.done.signal else f"status {self.done.status}"
         lines = [f"$ {shlex.join(self.argv)}", f"  {end}"]
         for stream in (self.done.stdout, self.done.stderr):
             text = stream[-3000:].decode("utf-8", "replace")
@@ -186,7 +184,7 @@ class Container:
     def ready(self) -> None:
         """Until the probe inside waits for its signal; see :func:`hostabi.oci.actions.signal`."""
         argv = ["/bin/busybox", "cat", f"{self.folder}/rootfs/ready"]
-        step = Step(tuple(argv), self.runtime.agent.command(argv, timeout=_SECONDS))
+        step = _step(argv, self.runtime.agent.command(argv, timeout=_SECONDS))
         if not step.ok:
             raise ContainerError(f"the probe in {self.id} does not come to wait\n{step}")
 
@@ -220,12 +218,12 @@ class Runtime:
         done = self.agent.command(
             list(argv), root=f"{self.trees}/{self.name}", timeout=_SECONDS, limit=limit
         )
-        return Step(argv, done)
+        return _step(argv, done)
 
     def probe(self, *words: str) -> Step:
         """Run the probe beside the containers, in the guest itself."""
         argv = (f"{self.trees}/{ROOTFS}/probe", *words)
-        return Step(argv, self.agent.command(list(argv), timeout=_SECONDS))
+        return _step(argv, self.agent.command(list(argv), timeout=_SECONDS))
 
     def _options(self) -> tuple[str, ...]:
         # runc's default is cgroupfs; crun prefers systemd where it finds it.
@@ -255,7 +253,10 @@ class Runtime:
         return tuple(int(part) for part in text.split(".") if part.isdigit())
 
     def prepare(self, config: Config, identifier: str) -> Config:
-        """Write the bundle; the config with its control group settled. CallError on failure."""
+        """Write the bundle; the config with its control group settled.
+
+        Raises MachineError on failure: that tells nothing about the runtime.
+        """
         if not config.linux.cgroups_path:
             config = bundle.linux(config, cgroups_path=f"{_GROUP}/{identifier}")
         folder = PurePosixPath(self.work, identifier)
@@ -267,10 +268,16 @@ class Runtime:
             f" && mkfifo {folder}/rootfs/ready && cp -f {source}/probe {self.work}/"
         )
         made = self.agent.command(["/bin/busybox", "sh", "-c", script], timeout=_SECONDS)
-        if made.status:
-            said = made.stderr.decode("utf-8", "replace").strip()
-            raise CallError(f"cannot make the bundle {folder}: {said}", errno=0)
-        self.agent.write(f"{folder}/config.json", config.encode())
+        try:
+            if made.status or made.timed_out:
+                said = made.stderr.decode("utf-8", "replace").strip()
+                raise CallError(said or f"status {made.status}", errno=0)
+            self.agent.write(f"{folder}/config.json", config.encode())
+        except CallError as error:
+            raise MachineError(
+                f"cannot make the bundle {folder}: {error.message}",
+                advice="the guest's memory may be full; the next test gets a fresh guest",
+            ) from error
         return config
 
     def run(self, config: Config, *actions: Action) -> Visit:
@@ -311,6 +318,14 @@ class Runtime:
         # The group above the containers' own goes with the last of them.
         script = f"rm -rf {self.work}/{identifier}; rmdir /sys/fs/cgroup{_GROUP} 2>/dev/null"
         self.agent.command(["/bin/busybox", "sh", "-c", script], timeout=_SECONDS)
+
+
+def _step(argv: Sequence[str], done: Completed) -> Step:
+    """A command that ended. Raises GuestHangError for one that did not: nothing is known of it."""
+    step = Step(tuple(argv), done)
+    if done.timed_out:
+        raise GuestHangError(f"no end within {_SECONDS:g} s, before emulation's factor:\n{step}")
+    return step
 
 
 def _identifier(name: str) -> str:

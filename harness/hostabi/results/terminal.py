@@ -76,6 +76,8 @@ class BarProgress:
             TextColumn("{task.fields[note]}"),
             console=self._console,
             transient=True,
+            # What goes to a file or a pipe must not end up on the terminal.
+            redirect_stdout=sys.stdout.isatty(),
         )
 
     def __enter__(self) -> Self:

@@ -30,7 +30,8 @@ def argv(
     guests: Guests, journal: Path, builds: str, arguments: Sequence[str], folders: Sequence[str]
 ) -> list[str]:
     """pytest over ``folders``; ``builds`` is the file that :func:`handed` reads."""
-    words = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--no-header"]
+    words = [sys.executable, "-m", "pytest", "-v", "-o", "console_output_style=count"]
+    words += ["-p", "no:cacheprovider", "--no-header"]
     words += ["--tb", "no", "-rN"]  # the journal keeps what failed and why
     words += ["--rootdir", str(resources.suites()), "--journal", str(journal)]
     words += ["--builds", builds, "--accel", guests.accel]
@@ -46,7 +47,6 @@ def environment(journal: int) -> dict[str, str]:
         ENVIRONMENT: str(journal),
         PARENT: str(os.getpid()),
         "PYTHONUNBUFFERED": "1",
-        "COLUMNS": "30",  # short lines of dots, so that they come often
     }
 
 

@@ -12,6 +12,7 @@ import re
 import subprocess
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -58,8 +59,11 @@ class Report:
 Suite = Callable[[str, Sequence[str], Sequence[str]], int]
 """Runs pytest with (what to call it, folders, arguments) and returns its exit code."""
 
-_DOTS = re.compile(r"[.sxXFE]+\s*\[\s*(\d+)%\]")
-"""A line of pytest's progress."""
+_CELL = re.compile(r"(?:.*::(\S+) )?.*\[ *(\d+)/(\d+)\]")
+"""The line pytest writes for each test: its name, how it ended, and how many have."""
+
+_STARTING = re.compile(r".*::.*|collect(?:ing|ed) .*|=+ test session starts =+")
+"""What else it writes that says nothing: a test that has begun, and the collection's lines."""
 
 
 class Run:
@@ -221,22 +225,27 @@ class Run:
             process.terminate()
         try:
             assert process.stdout is not None
-            with self.progress.task(f"{label}: suites", total=100) as task:
-                self._follow(label, process.stdout, task)
+            self._follow(label, process.stdout)
             return process.wait()
         finally:
             self._children.discard(process)
 
-    def _follow(self, label: str, output: Iterable[str], task: Task) -> None:
-        """Turn pytest's lines of dots into progress, and say the others."""
+    def _follow(self, label: str, output: Iterable[str]) -> None:
+        """Turn pytest's line for each test into progress, and say the others."""
         done = 0
-        for line in output:
-            dots = _DOTS.fullmatch(line.strip())
-            if dots:
-                task.advance(int(dots[1]) - done)
-                done = int(dots[1])
-            elif line.strip():
-                self.progress.say(f"{label}: {line.strip()}")
+        with ExitStack() as steps:
+            task = steps.enter_context(self.progress.task(f"{label}: suites"))
+            for line in map(str.strip, output):
+                if cell := _CELL.fullmatch(line):
+                    if not done:
+                        steps.close()
+                        name, total = f"{label}: suites", int(cell[3])
+                        task = steps.enter_context(self.progress.task(name, total=total))
+                    task.advance(int(cell[2]) - done)
+                    done = int(cell[2])
+                    task.note(cell[1] or "")
+                elif line and not _STARTING.fullmatch(line):
+                    self.progress.say(f"{label}: {line.strip(' =')}")
 
     def _stop(self) -> None:
         """End the suites' processes and our guests; what was recorded stays recorded."""
