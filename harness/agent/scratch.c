@@ -148,6 +148,9 @@ static int remove_entry(int folder, const char *name, int top, int depth, unsign
 		return -errno;
 	if (unlinkat(folder, name, AT_REMOVEDIR) == 0)
 		return 0;
+	/* A mount point: what is mounted there may be the machine's own, and is not ours to remove. */
+	if (errno == EBUSY)
+		return -EBUSY;
 	if (errno == EPERM)
 		unlock(folder, name);
 	if (depth >= DEPTH) {
