@@ -11,6 +11,7 @@
 #include <sys/reboot.h>
 #include <sys/sysinfo.h>
 #include <sys/utsname.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -101,6 +102,18 @@ int system_clock(struct cursor *cursor, struct answer *answer)
 	return error ? answer_error(answer, error, "entropy") : 0;
 }
 
+/*
+ * The host cannot see a serial line hang up, but it sees a machine end: so the
+ * end of the shell is the end of the machine, as nobody is left to use it.
+ */
+static _Noreturn void attend_shell(pid_t shell)
+{
+	while (waitpid(shell, NULL, 0) < 0 && errno == EINTR)
+		;
+	system_power_off();
+	_exit(1);
+}
+
 static _Noreturn void become_shell(int tty)
 {
 	static char *argv[] = { "sh", "-i", NULL };
@@ -133,8 +146,12 @@ int system_shell(struct answer *answer)
 	if (tty < 0)
 		return answer_error(answer, -errno, SHELL_TTY);
 	pid = fork();
-	if (pid == 0)
-		become_shell(tty);
+	if (pid == 0) {
+		pid = fork();
+		if (pid == 0)
+			become_shell(tty);
+		attend_shell(pid);
+	}
 	close(tty);
 	return pid < 0 ? answer_error(answer, -errno, "fork") : 0;
 }

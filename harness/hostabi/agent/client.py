@@ -357,7 +357,10 @@ class Agent:
         self._request(constants.WIRE_CLOCK, head + entropy)
 
     def shell(self) -> None:
-        """Start an interactive shell on the guest's second serial line, /dev/ttyS1."""
+        """Start an interactive shell on the guest's second serial line, /dev/ttyS1.
+
+        When the shell ends, the guest switches itself off, which closes that line.
+        """
         self._request(constants.WIRE_SHELL, b"")
 
     def power_off(self) -> None:

@@ -70,20 +70,26 @@ def raw_terminal(descriptor: int) -> Iterator[None]:
 
 
 def relay(guest: socket.socket, keys: int, screen: int) -> None:
-    """Copy both ways until Ctrl-], the end of input, or the end of the guest."""
+    """Copy both ways until Ctrl-], the end of input, or the end of the guest, which exit brings."""
     with selectors.DefaultSelector() as selector:
         selector.register(guest, selectors.EVENT_READ)
         selector.register(keys, selectors.EVENT_READ)
         while True:
             for ready, _ in selector.select():
                 if ready.fileobj is guest:
-                    data = guest.recv(65536)
+                    try:
+                        data = guest.recv(65536)
+                    except ConnectionError:  # it ended with keys not read
+                        data = b""
                     if not data:
                         return
                     os.write(screen, data)
                 else:
                     typed = os.read(keys, 4096)
                     before, found, _ = typed.partition(LEAVE)
-                    guest.sendall(before)
+                    try:
+                        guest.sendall(before)
+                    except ConnectionError:
+                        return
                     if found or not typed:
                         return
