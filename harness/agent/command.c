@@ -235,15 +235,18 @@ static int make_pipes(int pipes[4][2])
 	return 0;
 }
 
-/* Reads why the child did not become the command; nothing when it did. */
-static bool started(int report, struct failure *failure)
+/*
+ * Reads why the child did not become the command; nothing when it did, or when
+ * it has not come so far by the deadline, which is then past for the command too.
+ */
+static bool started(int report, int64_t deadline, struct failure *failure)
 {
-	ssize_t n;
+	struct pollfd polled = { .fd = report, .events = POLLIN };
+	int64_t left = deadline - now_ms();
+	ssize_t n = 0;
 
-	do
+	if (poll(&polled, 1, left > 0 ? (int)left : 0) > 0)
 		n = read(report, failure, sizeof(*failure));
-	while (n < 0 && errno == EINTR);
-	close(report);
 	failure->step[sizeof(failure->step) - 1] = '\0';
 	return n != sizeof(*failure);
 }
@@ -298,7 +301,7 @@ int command_run(struct cursor *cursor, struct answer *answer)
 
 	if (!in.limit)
 		stream_close(&in);
-	if (!error && started(pipes[3][0], &failure)) {
+	if (!error && started(pipes[3][0], deadline, &failure)) {
 		if (!attend(pid, deadline, &in, &out, &err, &status)) {
 			result.timed_out = 1;
 			kill(-pid, SIGKILL);
@@ -310,9 +313,10 @@ int command_run(struct cursor *cursor, struct answer *answer)
 			result.status = WEXITSTATUS(status);
 		else
 			result.signal = WTERMSIG(status);
-	} else {
+	} else if (!error) {
 		family_wait(pid, now_ms() + 3000, &status);
 	}
+	close(pipes[3][0]);
 	stream_close(&in);
 	stream_close(&out);
 	stream_close(&err);

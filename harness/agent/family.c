@@ -1,4 +1,6 @@
 /* The processes below the agent: waiting for them, ending them, reaping orphans. */
+#include <ctype.h>
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -72,6 +74,34 @@ static bool childless(void)
 	return waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT) < 0 && errno == ECHILD;
 }
 
+/* The parent of a process, the second field after its name in /proc/pid/stat, proc(5); 0: gone. */
+static pid_t parent_of(const char *pid)
+{
+	char path[64], text[512], *end;
+	int parent = 0;
+
+	snprintf(path, sizeof(path), "/proc/%.20s/stat", pid);
+	if (read_file(path, text, sizeof(text)) <= 0)
+		return 0;
+	end = strrchr(text, ')');
+	return end && sscanf(end + 1, " %*c %d", &parent) == 1 ? (pid_t)parent : 0;
+}
+
+/* For a kernel without CONFIG_PROC_CHILDREN: looks at every process there is. */
+static size_t search_children(pid_t *pids, size_t limit)
+{
+	DIR *dir = opendir("/proc");
+	struct dirent *entry;
+	size_t count = 0;
+
+	while (dir && count < limit && (entry = readdir(dir)))
+		if (isdigit((unsigned char)entry->d_name[0]) && parent_of(entry->d_name) == getpid())
+			pids[count++] = (pid_t)atoi(entry->d_name);
+	if (dir)
+		closedir(dir);
+	return count;
+}
+
 /* Fills pids with the agent's children; proc(5), /proc/pid/task/tid/children. */
 static size_t children(pid_t *pids, size_t limit)
 {
@@ -81,7 +111,7 @@ static size_t children(pid_t *pids, size_t limit)
 
 	snprintf(path, sizeof(path), "/proc/self/task/%d/children", getpid());
 	if (read_file(path, text, sizeof(text)) < 0)
-		return 0;
+		return search_children(pids, limit);
 	for (char *at = text, *end; count < limit; at = end) {
 		long pid = strtol(at, &end, 10);
 

@@ -88,14 +88,20 @@ int file_write(struct cursor *cursor, struct answer *answer)
 	const char *path = ask ? take_string(cursor, ask->path) : NULL;
 	const uint8_t *bytes = path ? take(cursor, ask->length) : NULL;
 	int flags = O_WRONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC;
+	bool created = false;
 	size_t left;
-	int fd, error = 0;
+	int fd = -1, error = 0;
 
 	if (!bytes)
 		return answer_error(answer, -EBADMSG, "write request");
-	flags |= ask->flags & WIRE_CREATE ? O_CREAT : 0;
+	if (ask->flags & WIRE_CREATE) {
+		fd = open(path, flags | O_CREAT | O_EXCL, ask->mode);
+		created = fd >= 0;
+	}
 	flags |= ask->flags & WIRE_TRUNCATE ? O_TRUNC : 0;
-	fd = open(path, flags, ask->mode);
+	/* Once more with O_CREAT: a link to what is not there is no file, and exists. */
+	if (fd < 0)
+		fd = open(path, flags | (ask->flags & WIRE_CREATE ? O_CREAT : 0), ask->mode);
 	if (fd < 0)
 		return answer_error(answer, -errno, "open");
 	if (ask->offset && lseek(fd, (off_t)ask->offset, SEEK_SET) < 0)
@@ -114,8 +120,8 @@ int file_write(struct cursor *cursor, struct answer *answer)
 		left -= (size_t)n;
 	} while (left);
 	patience(0);
-	/* The mode as asked for, whatever the umask. */
-	if (!error && ask->flags & WIRE_CREATE)
+	/* The mode as asked for, whatever the umask; what was there before keeps its own. */
+	if (!error && created)
 		fchmod(fd, ask->mode);
 	close(fd);
 	return error ? answer_error(answer, error, "write") : 0;

@@ -110,8 +110,9 @@ static void add_target(struct stroll *stroll, struct wire_entry *entry, int fold
 	entry->target = (uint32_t)length;
 }
 
-/* false: the walk is over, a limit is reached. */
-static bool add(struct stroll *stroll, int folder, const char *name, struct stat *status)
+/* NULL: the walk is over, a limit is reached. */
+static struct wire_entry *add(struct stroll *stroll, int folder, const char *name,
+			      struct stat *status)
 {
 	size_t length = strlen(stroll->path);
 	struct wire_entry *entry;
@@ -119,12 +120,12 @@ static bool add(struct stroll *stroll, int folder, const char *name, struct stat
 
 	if (stroll->head->entries >= stroll->ask->entries) {
 		stroll->head->truncated = 1;
-		return false;
+		return NULL;
 	}
 	entry = room(stroll, sizeof(*entry));
 	into = entry ? room(stroll, length) : NULL;
 	if (!into)
-		return false;
+		return NULL;
 	memset(entry, 0, sizeof(*entry));
 	memcpy(into, stroll->path, length);
 	entry->path = (uint32_t)length;
@@ -147,9 +148,9 @@ static bool add(struct stroll *stroll, int folder, const char *name, struct stat
 			add_content(stroll, entry, folder, name);
 	}
 	if (!room(stroll, PADDED(stroll->used) - stroll->used))
-		return false;
+		return NULL;
 	stroll->head->entries++;
-	return !stroll->head->truncated;
+	return stroll->head->truncated ? NULL : entry;
 }
 
 static int by_name(const void *a, const void *b)
@@ -157,68 +158,84 @@ static int by_name(const void *a, const void *b)
 	return strcmp(*(char *const *)a, *(char *const *)b);
 }
 
-/* The names in a folder, sorted; the caller frees. Stops at memory's end. */
-static size_t names_of(DIR *dir, char ***names)
+/*
+ * The names in a folder, sorted; the caller frees. error is why there may be
+ * more: ENOMEM, or what reading the folder gave.
+ */
+static size_t names_of(DIR *dir, char ***names, int *error)
 {
 	size_t count = 0, space = 0;
 	struct dirent *entry;
 
 	*names = NULL;
-	while ((entry = readdir(dir))) {
+	*error = ENOMEM;
+	while (errno = 0, (entry = readdir(dir))) {
 		if (!strcmp(entry->d_name, ".") || !strcmp(entry->d_name, ".."))
 			continue;
 		if (count == space) {
 			char **grown = realloc(*names, (space = space * 2 + 64) * sizeof(*grown));
 
 			if (!grown)
-				break;
+				goto full;
 			*names = grown;
 		}
 		(*names)[count] = strdup(entry->d_name);
 		if (!(*names)[count])
-			break;
+			goto full;
 		count++;
 	}
+	*error = errno;
+full:
 	if (count)
 		qsort(*names, count, sizeof(**names), by_name);
 	return count;
 }
 
-static bool descend(struct stroll *stroll, int folder, const char *name, int depth);
+static bool descend(struct stroll *stroll, int folder, const char *name, int depth,
+		    struct wire_entry *own);
 
 static bool visit(struct stroll *stroll, int folder, const char *name, int depth)
 {
 	size_t length = strlen(stroll->path);
+	struct wire_entry *entry;
 	struct stat status;
 	bool on;
 
-	if (length + strlen(name) + 2 > sizeof(stroll->path))
+	if (length + strlen(name) + 2 > sizeof(stroll->path)) {
+		stroll->head->truncated = 1;
 		return true;
+	}
 	if (length && stroll->path[length - 1] != '/')
 		strcat(stroll->path, "/");
 	strcat(stroll->path, name);
-	on = add(stroll, folder, name, &status);
-	if (on && S_ISDIR(status.st_mode) && depth < DEPTH &&
+	entry = add(stroll, folder, name, &status);
+	on = entry;
+	if (on && S_ISDIR(status.st_mode) &&
 	    (status.st_dev == stroll->device || stroll->ask->flags & WIRE_FOLLOW_MOUNTS))
-		on = descend(stroll, folder, name, depth + 1);
+		on = descend(stroll, folder, name, depth + 1, entry);
 	stroll->path[length] = '\0';
 	return on;
 }
 
-static bool descend(struct stroll *stroll, int folder, const char *name, int depth)
+/* own is the folder's entry, which is told why it cannot be read. */
+static bool descend(struct stroll *stroll, int folder, const char *name, int depth,
+		    struct wire_entry *own)
 {
-	int fd = openat(folder, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	bool deep = depth > DEPTH, on = true;
+	int fd = deep ? -1 : openat(folder, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	DIR *dir = fd < 0 ? NULL : fdopendir(fd);
-	bool on = true;
 	char **names;
 	size_t count;
 
 	if (!dir) {
+		stroll->head->truncated |= deep;
+		own->error = deep ? 0 : errno;
 		if (fd >= 0)
 			close(fd);
 		return true;
 	}
-	count = names_of(dir, &names);
+	count = names_of(dir, &names, &own->error);
+	stroll->head->truncated |= own->error == ENOMEM;
 	for (size_t i = 0; i < count; i++) {
 		on = on && visit(stroll, dirfd(dir), names[i], depth);
 		free(names[i]);
@@ -231,6 +248,7 @@ static bool descend(struct stroll *stroll, int folder, const char *name, int dep
 static _Noreturn void walk_tree(const struct wire_walk *ask, const char *path)
 {
 	struct stroll stroll = { .ask = ask };
+	struct wire_entry *entry;
 	struct stat status;
 
 	forget_patience();
@@ -242,8 +260,9 @@ static _Noreturn void walk_tree(const struct wire_walk *ask, const char *path)
 	}
 	stroll.device = status.st_dev;
 	strncpy(stroll.path, path, sizeof(stroll.path) - 1);
-	if (add(&stroll, AT_FDCWD, path, &status) && S_ISDIR(status.st_mode))
-		descend(&stroll, AT_FDCWD, path, 0);
+	entry = add(&stroll, AT_FDCWD, path, &status);
+	if (entry && S_ISDIR(status.st_mode))
+		descend(&stroll, AT_FDCWD, path, 0, entry);
 	/* Written last: a child that did not come this far has answered nothing. */
 	*(volatile uint32_t *)&board->done = (uint32_t)stroll.used;
 	_exit(0);

@@ -8,12 +8,14 @@ import signal
 import socket
 import struct
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from hostabi import resources
+from hostabi.agent import local
 from hostabi.agent.build import binary
 from hostabi.agent.client import Agent
 from hostabi.agent.local import NOBODY, local_agent
@@ -401,6 +403,34 @@ def test_files_are_written_and_read(agent: Agent) -> None:
     agent.command(["rm", "-r", str(folder)])
 
 
+def test_only_what_was_made_gets_the_mode(agent: Agent) -> None:
+    folder = agent.command(["mktemp", "-d"]).stdout.decode().strip()
+    agent.command(["sh", "-c", f"umask 077; echo old > {folder}/old"])
+    for name in ("old", "new"):
+        agent.write(f"{folder}/{name}", b"x", mode=0o666)
+    modes = {each.path.removeprefix(folder): each.mode for each in agent.walk(folder)}
+    assert (modes["/old"], modes["/new"]) == (0o600, 0o666)
+    agent.command(["rm", "-r", folder])
+
+
+def test_a_fork_that_fails_costs_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    # With one task allowed, and that is the agent itself, every fork fails.
+    monkeypatch.setattr(local, "_SPARE_TASKS", 0)
+    monkeypatch.setattr(local, "_tasks_of", lambda _: 1)
+    before = set(children_of(os.getpid()))
+    with local_agent() as agent:
+        (pid,) = set(children_of(os.getpid())) - before
+        start = time.monotonic()
+        counts = []
+        for _ in range(5):
+            with pytest.raises(CallError, match="fork") as caught:
+                agent.command(["true"])
+            assert caught.value.errno == errno.EAGAIN
+            counts.append(len(list(Path(f"/proc/{pid}/fd").iterdir())))
+        assert time.monotonic() - start < 2
+        assert counts == counts[:1] * 5
+
+
 def test_files_of_the_kernel_are_read(agent: Agent) -> None:
     # A sysctl refuses a buffer of 4 MiB or more with ENOMEM.
     assert agent.read("/proc/sys/kernel/ostype") == b"Linux\n"
@@ -431,6 +461,27 @@ def test_a_walk_beyond_its_limit_says_so(agent: Agent) -> None:
     assert caught.value.errno == errno.EOVERFLOW
     with pytest.raises(CallError):
         agent.walk("/nonesuch")
+
+
+def test_a_walk_says_which_folder_it_could_not_read(agent: Agent) -> None:
+    script = "d=$(mktemp -d); echo $d; cd $d; mkdir closed open; touch closed/f; chmod 0 closed"
+    folder = agent.command(["sh", "-c", script]).stdout.decode().strip()
+    entries = {each.path.removeprefix(folder): each.error for each in agent.walk(folder)}
+    assert entries == {"": 0, "/closed": errno.EACCES, "/open": 0}
+    agent.command(["sh", "-c", f"chmod 700 {folder}/closed; rm -r {folder}"])
+
+
+def test_a_walk_that_does_not_go_to_the_ground_says_so(agent: Agent) -> None:
+    script = "d=$(mktemp -d); echo $d; cd $d; for i in $(seq {}); do mkdir d; cd d; done"
+    for depth, whole in ((60, True), (70, False)):
+        folder = agent.command(["sh", "-c", script.format(depth)]).stdout.decode().strip()
+        if whole:
+            assert len(agent.walk(folder)) == depth + 1
+        else:
+            with pytest.raises(CallError) as caught:
+                agent.walk(folder)
+            assert caught.value.errno == errno.EOVERFLOW
+        agent.command(["rm", "-r", folder])
 
 
 @pytest.mark.skipif(not user_namespaces(), reason="this machine refuses user namespaces")
