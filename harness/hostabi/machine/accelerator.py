@@ -29,7 +29,7 @@ PROBE_DEADLINE = 20.0
 
 
 LASTING = 86_400.0
-"""Seconds after which KVM gets another chance: a host that was overloaded looks like one without."""
+"""Seconds after which KVM gets another chance, for an overloaded host looks like one without."""
 
 _told: set[str] = set()
 """Reasons that were said already; every start of a machine asks."""
