@@ -65,7 +65,7 @@ class FakeAgent:
 
     @property
     def hello(self) -> Hello:
-        return Hello("6.1.0-x", "x86_64", True, self.euid, 1, 1 << 29, (), frozenset())
+        return Hello("6.1.0-x", "x86_64", True, self.euid, 1, 1 << 29, (), (), frozenset())
 
     def read(self, path: str, limit: int = 1 << 20) -> bytes:
         if path not in self.files:
