@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
+import msgspec
 import pytest
 
-from hostabi.errors import StorageError
-from hostabi.model import Outcome
-from hostabi.results import pages, tables
+from hostabi import resources
+from hostabi.diff.verdict import judge_in_turn
+from hostabi.errors import InputError, StorageError
+from hostabi.model import Capture, Fact, Outcome, Provenance, Variant
+from hostabi.results import pages, readme, tables
 from hostabi.results.tables import Results
 from hostabi.runs.journal import Contents
 from hostabi.runs.records import (
@@ -93,9 +97,10 @@ def test_reasons_are_told_once_for_all_kernels_that_share_them() -> None:
         cell(OLD, PIPES, Outcome.UNSUPPORTED, reason="no splice"),
         cell(NEW, PIPES, Outcome.UNSUPPORTED, reason="no splice"),
         cell(NEW, "syscalls/t.py::test_x", Outcome.FAIL, reason="2 != 3", runtime="runc"),
+        cell(NEW, "syscalls/t.py::test_x", Outcome.FAIL, reason="2 != 3", runtime="crun"),
     )
     assert tables.remarks(shown) == [
-        "FAIL: t: x runc on 6.1: 2 != 3",
+        "FAIL: t: x crun, runc on 6.1: 2 != 3",
         "n/a: pipes: order on 5.10, 6.1: no splice",
     ]
 
@@ -197,3 +202,66 @@ def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(StorageError, match="cannot write the tables"):
         pages.write(tmp_path / "file", results(), [])
+
+
+def test_the_readme_has_a_row_for_each_kernel(tmp_path: Path) -> None:
+    shown = results(
+        CaptureDone("s", NEW, "f", "00", 9574),
+        cell(OLD, PIPES, Outcome.UNSUPPORTED, reason="no splice"),
+        cell(NEW, PIPES),
+        cell(together([OLD, NEW]), PIPES),
+        Finished("s", "2030-01-02", (NEW, OLD), 0),
+    )
+    facts = {"sysctls": [Fact("a", 1), Fact("b", 1)]}
+    sides = [
+        Capture(name, name, name, Variant(), Provenance("t"), kept)
+        for name, kept in ((OLD, facts), (NEW, {"sysctls": facts["sysctls"][:1]}))
+    ]
+    (tmp_path / "README.md").write_text("# a\n<!-- results -->\nold\n<!-- /results -->\nb\n")
+    page = readme.text(shown, judge_in_turn(sides), "results/README.md")
+    readme.put(tmp_path / "README.md", page)
+    lines = (tmp_path / "README.md").read_text().splitlines()
+    assert lines[:2] == ["# a", "<!-- results -->"]
+    assert lines[-2:] == ["<!-- /results -->", "b"]
+    assert "old" not in lines
+    rows = [[part.strip() for part in line.split("|")[1:-1]] for line in lines if "|" in line]
+    assert rows[2] == ["5.10", OLD, "-", "1 n/a", "1 open, 0 known"]
+    assert rows[3] == ["6.1", NEW, "9574", "1 pass", "-"]
+    assert "In lockstep over these kernels: 1 pass." in page
+    (tmp_path / "README.md").write_text("# a")
+    with pytest.raises(InputError, match="no place for results"):
+        readme.put(tmp_path / "README.md", page)
+
+
+@pytest.mark.skipif(resources.checkout() is None, reason="a wheel has no README")
+def test_links_in_the_readme_lead_somewhere() -> None:
+    checkout = resources.checkout()
+    assert checkout is not None
+    text = (checkout / "README.md").read_text()
+    links = re.findall(r"\]\(([^)#\s]+)", text)
+    assert links
+    broken = [link for link in links if "://" not in link and not (checkout / link).exists()]
+    assert broken == []
+    assert readme.BEGIN in text
+    assert readme.END in text
+
+
+def test_a_terminal_of_100_columns_holds_six_kernels() -> None:
+    used = tuple(build(f"{number}.1-1", f"{number}") for number in range(6))
+    outcomes = [Outcome.PASS] * 110 + [Outcome.UNSUPPORTED] * 10 + [Outcome.FAIL] * 2
+    cells = [
+        cell(item.name, f"conformance/t.py::{number}", outcome, runtime="crun")
+        for item in used
+        for number, outcome in enumerate(outcomes)
+    ]
+    text = tables.matrix(Results.of(Contents((*used, *cells))), width=100)
+    assert max(map(len, text.splitlines())) <= 100
+    assert text.count("110 pass") == text.count("10 n/a") == 6
+
+
+def test_a_terminal_of_100_columns_holds_the_kernels() -> None:
+    names = ("6.12.117-1~bpo13+1", "7.3~rc2-1~exp1")
+    used = [msgspec.structs.replace(build(name, name[:4]), emulator="7.2.22 (Debian 1:7.2+dfsg)",
+                                    suite="bookworm-security") for name in names]  # fmt: skip
+    text = tables.kernels(Results.of(Contents(tuple(used))))
+    assert max(map(len, text.splitlines())) <= 100

@@ -13,11 +13,13 @@ from hostabi.commands.context import Context, Parsers, command, journal_file, re
 if TYPE_CHECKING:
     from hostabi.diff.verdict import Verdict
     from hostabi.progress import Progress
+    from hostabi.results.tables import Results
     from hostabi.runs.journal import Contents
 
 EXAMPLES = """\
   hostabi report                       tables of the last run
   hostabi report --journal other.jsonl --results /tmp/tables
+  hostabi report --readme              also the table in the checkout's README
 """
 
 
@@ -33,6 +35,9 @@ def add(parsers: Parsers, shared: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--journal", metavar="FILE", help="the journal to read")
     parser.add_argument("--results", metavar="DIR", help="where the tables go (results/)")
+    parser.add_argument(
+        "--readme", action="store_true", help="also put a table into this checkout's README.md"
+    )
 
 
 def run(options: argparse.Namespace, context: Context) -> int:
@@ -48,8 +53,27 @@ def run(options: argparse.Namespace, context: Context) -> int:
     sources = [session.source for session in contents.of(Session)]
     contents = contents.since(sources[-1]) if sources else contents
     names = [build.name for build in Results.of(contents).builds]
-    show(results_folder(options), contents, verdicts(path, contents, names), context.progress)
+    compared = verdicts(path, contents, names)
+    show(results_folder(options), contents, compared, context.progress)
+    if options.readme:
+        _publish(results_folder(options), Results.of(contents), compared, context.progress)
     return 0
+
+
+def _publish(folder: Path, results: Results, compared: list[Verdict], progress: Progress) -> None:
+    from hostabi import resources
+    from hostabi.errors import InputError
+    from hostabi.results import readme
+
+    checkout = resources.checkout()
+    if checkout is None or not folder.resolve().is_relative_to(checkout):
+        raise InputError(
+            f"{folder} is not in a checkout, whose README could point there",
+            advice="leave out --readme, or leave out --results in a checkout",
+        )
+    page = folder.resolve().relative_to(checkout) / "README.md"
+    readme.put(checkout / "README.md", readme.text(results, compared, str(page)))
+    progress.say(f"written: {checkout / 'README.md'}")
 
 
 def verdicts(journal: Path, contents: Contents, names: Iterable[str]) -> list[Verdict]:
@@ -69,13 +93,15 @@ def show(folder: Path, contents: Contents, compared: list[Verdict], progress: Pr
 
     results = tables.Results.of(contents)
     width = terminal.width()
-    parts = [tables.kernels(results), tables.matrix(results)]
+    parts = [tables.kernels(results), tables.matrix(results, width=width)]
     parts += ["\n".join(lines) for lines in [tables.remarks(results, width=width)] if lines]
     if compared:
         parts.append(deltas.summary(compared))
+    if opened := sum(len(verdict.open_breaks) for verdict in compared):
+        parts.append(f"{opened} breaks that the ledger does not expect: see deltas.md")
     if results.ended is None:
         parts.append("The run did not come to its end: this is a part of it.")
     sys.stdout.write("\n\n".join(parts) + "\n")
     sys.stdout.flush()
     written = pages.write(folder, results, compared)
-    progress.say(f"tables written: {', '.join(str(path) for path in written)}")
+    progress.say(f"tables written to {folder}: {', '.join(path.name for path in written)}")

@@ -60,7 +60,7 @@ def _index(results: Results, verdicts: Sequence[Verdict]) -> str:
     parts += ["## Pages", "", "- [kernels](kernels.md): packages and checksums"]
     parts += [f"- [{suite}]({suite}.md): test by test" for suite in results.suites]
     if verdicts:
-        parts.append("- [deltas](deltas.md): finding by finding; [as JSON](deltas.json)")
+        parts.append("- [deltas](deltas.md): finding by finding")
     return "\n".join(parts) + "\n"
 
 

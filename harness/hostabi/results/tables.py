@@ -134,12 +134,12 @@ def kernels(results: Results, form: str = "simple") -> str:
                 build.name,
                 build.suite or "local",
                 digest[:12] if short else f"`{digest}`",
-                build.emulator,
+                build.emulator.partition(" ")[0] if short else build.emulator,
                 build.accelerator,
                 capture.facts if capture else MISSING,
             ]
         )
-    headers = ["line", "build", "suite", "SHA-256", "emulator", "accelerator", "facts"]
+    headers = ["line", "build", "suite", "SHA-256", "QEMU", "accelerator", "facts"]
     return tabulate(rows, headers=headers, tablefmt=form, disable_numparse=True)
 
 
@@ -155,34 +155,42 @@ def packages(results: Results) -> str:
     )
 
 
-def matrix(results: Results, form: str = "simple") -> str:
-    """Suites by kernels: how many cells passed, failed, were unsupported or are missing."""
-    counts: dict[tuple[str, str, str], Counter[str]] = defaultdict(Counter)
-    rows_seen: set[tuple[str, str]] = set()
-    for cell in results.cells:
-        suite = suite_of(cell.test)
-        row = (suite, cell.runtime) if not _joint(cell) else (suite, "lockstep")
-        rows_seen.add(row)
-        counts[(*row, cell.build)][_mark(cell)] += 1
-    single = [row for row in sorted(rows_seen) if row[1] != "lockstep"]
+def matrix(results: Results, form: str = "simple", width: int = 0) -> str:
+    """Suites by kernels: how many cells passed, failed, were unsupported or are missing.
+
+    What is wider than ``width`` is made narrow by lines within its cells.
+    """
     rows = [
-        [
-            f"{suite} {runtime}".strip(),
-            *(_tally(counts[(suite, runtime, build.name)]) for build in results.builds),
-        ]
-        for suite, runtime in single
+        [f"{suite} {runtime}".strip(), *(tally(counts[build.name]) for build in results.builds)]
+        for (suite, runtime), counts in groups(results).items()
     ]
-    parts = [_table(rows, ["suite", *map(results.column, results.builds)], form)] if rows else []
-    together: Counter[str] = Counter()
-    for cell in results.cells:
-        if _joint(cell):
-            together[_mark(cell)] += 1
+    heads = ["suite", *map(results.column, results.builds)]
+    parts = [_table(rows, heads, form)] if rows else []
+    if parts and width and len(parts[0].partition("\n")[0]) > width:
+        rows = [[cell.replace(", ", "\n") for cell in row] for row in rows]
+        parts = [_table(rows, heads, form)]
+    together = lockstep(results)
     if together:
-        parts.append(f"in lockstep on several kernels: {_tally(together)}")
+        parts.append(f"in lockstep on several kernels: {tally(together)}")
     gaps = missing(results)
     if gaps:
         parts.append("\n".join(gaps))
     return "\n\n".join(parts) if parts else "No test was run."
+
+
+def groups(results: Results) -> dict[tuple[str, str], dict[str, Counter[str]]]:
+    """Cells of one kernel by suite and runtime, sorted; then by build, counted by mark."""
+    counts: dict[tuple[str, str], dict[str, Counter[str]]] = {}
+    for cell in results.cells:
+        if not _joint(cell):
+            row = counts.setdefault((suite_of(cell.test), cell.runtime), defaultdict(Counter))
+            row[cell.build][_mark(cell)] += 1
+    return dict(sorted(counts.items()))
+
+
+def lockstep(results: Results) -> Counter[str]:
+    """Cells of several kernels, counted by mark."""
+    return Counter(_mark(cell) for cell in results.cells if _joint(cell))
 
 
 def features(results: Results, form: str = "github") -> str:
@@ -230,20 +238,23 @@ def by_test(results: Results, suite: str, form: str = "github") -> str:
 
 
 def remarks(results: Results, suite: str = "", width: int = 0) -> list[str]:
-    """What did not pass, and why; kernels with the same reason share a line."""
+    """What did not pass, and why; kernels and runtimes with the same reason share a line."""
     heads = {build.name: results.column(build) for build in results.builds}
-    grouped: dict[tuple[str, str, str], list[str]] = defaultdict(list)
+    grouped: dict[tuple[str, str, str, str], list[str]] = defaultdict(list)
     for cell in results.cells:
         if cell.outcome is Outcome.PASS or (suite and suite_of(cell.test) != suite):
             continue
         place = heads.get(cell.build, "lockstep")
-        test = f"{_short(cell.test)} {_how(cell)}".strip()
         reason = cell.reason.removeprefix(KNOWN) if cell.known else cell.reason
-        grouped[(_mark(cell), test, reason)].append(place)
+        grouped[(_mark(cell), _short(cell.test), reason, _how(cell))].append(place)
+    joined: dict[tuple[str, str, str, str], list[str]] = defaultdict(list)
+    for (mark, test, reason, how), found in grouped.items():
+        places = ", ".join(sorted(set(found), key=_number))
+        joined[(mark, test, reason, places)].append(how)
     lines = [
-        f"{mark}: {test} on {', '.join(sorted(set(places), key=_number))}: {reason}"
-        for (mark, test, reason), places in sorted(
-            grouped.items(), key=lambda item: (_ORDER.index(item[0][0]), item[0][1:])
+        f"{mark}: {' '.join([test, ', '.join(sorted(hows))]).strip()} on {places}: {reason}"
+        for (mark, test, reason, places), hows in sorted(
+            joined.items(), key=lambda item: (_ORDER.index(item[0][0]), item[0][1:])
         )
     ]
     return [textwrap.shorten(line, width, placeholder=" ...") for line in lines] if width else lines
@@ -257,7 +268,8 @@ def _mark(cell: TestCell) -> str:
     return KNOWN_MARK if cell.known else MARKS[cell.outcome]
 
 
-def _tally(counts: Counter[str]) -> str:
+def tally(counts: Counter[str]) -> str:
+    """``9 pass, 1 n/a``."""
     parts = [f"{counts[mark]} {mark}" for mark in _ORDER if counts[mark]]
     return ", ".join(parts) or MISSING
 
