@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import threading
 from pathlib import Path
 
@@ -171,6 +172,25 @@ def test_cache_prune_frees_what_is_unused(tmp_path: Path) -> None:
         assert cache.size() == 1000
     assert cache.prune() == 1000
     assert cache.sizes()["trees"] == 0
+
+
+def test_cache_keeps_what_was_used_last(tmp_path: Path) -> None:
+    """What is beyond the count goes, unless somebody is at work on it."""
+    cache = Cache(tmp_path)
+    places = [cache.file("states", f"k{number}", Path.touch) for number in range(5)]
+    for number, path in enumerate(places):
+        os.utime(path, (number, number))
+    cache.file("states", "k0", Path.touch)  # used again
+    making = tmp_path / "states" / ".making-k9.abc"
+    making.mkdir()
+    os.utime(making, (0, 0))
+    with cache.lock("states-k1"):
+        cache.keep("states", 2)
+    assert [path.exists() for path in places] == [True, True, False, False, True]
+    assert making.exists()
+    cache.keep("states", 2)
+    assert [path.exists() for path in places] == [True, False, False, False, True]
+    cache.keep("nothing yet", 2)
 
 
 def test_cache_lock_is_held_alone(tmp_path: Path) -> None:

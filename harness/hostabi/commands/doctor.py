@@ -65,12 +65,16 @@ def run(options: argparse.Namespace, context: Context) -> int:
         _results,
         _memory,
     ]
+    from hostabi.results import terminal
+
     findings = [_guarded(look) for look in looks]
     rows = [
         ["ok" if found.good else "MISSING" if found.fatal else "note", found.what, found.found]
         for found in findings
     ]
-    sys.stdout.write(f"hostabi {__version__}\n\n{tabulate(rows, tablefmt='plain')}\n")
+    room = max(terminal.width() - sum(max(len(row[at]) + 2 for row in rows) for at in (0, 1)), 30)
+    table = tabulate(rows, tablefmt="plain", maxcolwidths=[None, None, room], disable_numparse=True)
+    sys.stdout.write(f"hostabi {__version__}\n\n{table}\n")
     return 2 if any(found.fatal and not found.good for found in findings) else 0
 
 

@@ -77,14 +77,14 @@ def listing(options: argparse.Namespace, context: Context) -> int:
                     build.suite,
                     f"{build.size / 1e6:.0f} MB" if build.size else "",
                     "yes" if build.cached else "no" if not build.missing else "gone",
-                    _note(line) if number == 0 else "",
                 ]
             )
         if not builds:
-            rows.append([head, kind, "-", "", "", "", "", _note(line)])
-    headers = ["line", "kind", "build", "ABI", "suite", "size", "cached", "note"]
+            rows.append([head, kind, "-", "", "", "", ""])
+    headers = ["line", "kind", "build", "ABI", "suite", "size", "cached"]
     sys.stdout.write(tabulate(rows, headers=headers, disable_numparse=True) + "\n\n")
-    sys.stdout.write("* measured by `hostabi run` when no kernel is named\n")
+    notes = [f"{line.name}: {note}\n" for line in lines if (note := _note(line))]
+    sys.stdout.write("".join(["* measured by `hostabi run` when no kernel is named\n", *notes]))
     return 0 if any(line.builds for line in lines) else 3
 
 

@@ -22,6 +22,8 @@ from hostabi.errors import InputError, StorageError
 from hostabi.packages.context import Packages
 from hostabi.packages.tree import tool
 
+_KEPT = 40
+"""Disks in the cache, of which a change of anything in them leaves one behind."""
 SUITE = "trixie"
 """The suite whose mke2fs is used: the first that reads tar streams (e2fsprogs 1.47.1)."""
 
@@ -100,7 +102,9 @@ def ext4_image(
         with packages.progress.task(f"make the {label} disk"):
             _make(packages, target, listed, label, size or _fitting(listed), journal=journal)
 
-    return packages.cache.file("disks", f"{label}-{name}", build, label=f"the {label} disk")
+    path = packages.cache.file("disks", f"{label}-{name}", build, label=f"the {label} disk")
+    packages.cache.keep("disks", _KEPT)
+    return path
 
 
 def _make(

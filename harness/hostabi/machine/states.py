@@ -21,6 +21,8 @@ from hostabi.errors import MachineError, VerificationError
 from hostabi.packages.cache import Cache
 
 KIND = "states"
+_KEPT = 30
+"""States in the cache, of about 100 MB each; a change of anything they are made from leaves one."""
 _STATE = "state"
 _NOTE = "note.json"
 _BLOCK = 1 << 20
@@ -84,6 +86,7 @@ def obtain(cache: Cache, key: str, make: Callable[[Path], None], emulator: str) 
         (folder / _NOTE).write_bytes(msgspec.json.encode(note))
 
     folder = cache.folder(KIND, key, build, label="a saved machine")
+    cache.keep(KIND, _KEPT)
     try:
         note = msgspec.json.decode((folder / _NOTE).read_bytes(), type=Note)
     except (OSError, msgspec.DecodeError) as error:

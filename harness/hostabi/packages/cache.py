@@ -10,6 +10,7 @@ none behind.
 from __future__ import annotations
 
 import errno
+import math
 import os
 import shutil
 import tempfile
@@ -221,6 +222,22 @@ class Cache:
                     for path in kind.iterdir():
                         self._prune(path, f"{kind.name}-{path.name}", limit)
         return before - self.size()
+
+    def keep(self, kind: str, count: int) -> None:
+        """Remove what was not used for longest, beyond ``count`` of ``kind``.
+
+        What another process makes stays, and so does what cannot be removed:
+        this is housekeeping. What is open somewhere can be read on (unlink(2)).
+        """
+        used: list[tuple[int, Path]] = []
+        with suppress(OSError):
+            for path in (self.root / kind).iterdir():
+                if not path.name.startswith(_TEMPORARY):
+                    with suppress(FileNotFoundError):
+                        used.append((path.lstat().st_mtime_ns, path))
+        for _, path in sorted(used, reverse=True)[count:]:
+            with suppress(OSError):
+                self._prune(path, f"{kind}-{path.name}", math.inf)
 
     def _prune(self, path: Path, lock: str, limit: float) -> None:
         with suppress(StorageError, FileNotFoundError):

@@ -71,7 +71,8 @@ def take(
                 guests.spoil(machine)
                 agent = machine.agent
             source = Source(agent, Static(build, guests.packages.cache), variant)
-            measured = registry.measure(source, chosen, guests.progress)
+            label = f"{build.name}: capture"
+            measured = registry.measure(source, chosen, guests.progress, label)
             facts.update(measured.surfaces)
             failed.update(measured.failed)
     capture = Capture(

@@ -55,12 +55,15 @@ def named(names: Iterable[str]) -> tuple[Surface, ...]:
 
 
 def measure(
-    source: Source, surfaces: Collection[Surface] = ALL, progress: Progress = SILENT
+    source: Source,
+    surfaces: Collection[Surface] = ALL,
+    progress: Progress = SILENT,
+    label: str = "capture",
 ) -> Measured:
     """Capture every given surface that this source and its variant allow."""
     result = Measured({}, {}, {}, tuple(item.name for item in surfaces if not _fits(item, source)))
     fitting = [surface for surface in surfaces if _fits(surface, source)]
-    with progress.task("capture", total=len(fitting)) as task:
+    with progress.task(label, total=len(fitting)) as task:
         for surface in fitting:
             task.note(surface.name)
             began = time.monotonic()
