@@ -68,6 +68,14 @@ class GuestPanicError(MachineError):
     """The guest's kernel panicked (pvpanic or a QMP event said so)."""
 
 
+class GuestOopsError(MachineError):
+    """The guest's kernel oopsed or locked up and went on; what it says since is worth nothing."""
+
+
+class GuestMemoryError(MachineError):
+    """The guest ran out of memory, and its kernel killed a process for it."""
+
+
 class GuestHangError(MachineError):
     """The machine runs, but nothing answers before the deadline."""
 

@@ -23,6 +23,7 @@ garbage  the agent answers with garbage
 die      leaves when the agent is first spoken to
 cut      serves, but reports a failed restore
 small    the agent says that its initramfs was cut off
+oops     the kernel oopses and kills the command that did it, and goes on
 lacking  the agent says that a disk did not come
 
 "kvm-MODE" is that mode under KVM, and "serve" otherwise.
@@ -104,7 +105,7 @@ class Fake:
     def guest(self) -> None:
         self.running.wait()
         self.console.write(b"[    0.0] a kernel begins\r\n")
-        if self.mode in ("serve", "cut", "small", "lacking"):
+        if self.mode in ("serve", "cut", "small", "lacking", "oops"):
             self.serve()
             return
         self.agent.recv(1)
@@ -120,15 +121,24 @@ class Fake:
         threading.Event().wait()
 
     def serve(self) -> None:
-        from fakes import FakeAgent, frame, hello_payload
+        from fakes import FakeAgent, Request, frame, hello_payload
 
-        from hostabi.agent.wire import constants
+        from hostabi.agent.wire import constants, pack
 
         hello = hello_payload(
             lost=b"/hostabi/boot\0" if self.mode == "small" else b"",
             broken=b"disk modules at /lib/modules: gone\0" if self.mode == "lacking" else b"",
         )
-        answers = {constants.WIRE_HELLO: lambda request: frame(request, hello)}
+
+        def command(request: Request) -> bytes:
+            if self.mode == "oops":
+                self.console.write(b"[    0.2] Oops: int3: 0000 [#1] acted out\r\n[    0.2] CPU")
+            return frame(request, pack("wire_completed", status=-1, signal=9))
+
+        answers = {
+            constants.WIRE_HELLO: lambda request: frame(request, hello),
+            constants.WIRE_COMMAND: command,
+        }
         FakeAgent(answers).serve(self.agent)
 
     def panic(self) -> None:

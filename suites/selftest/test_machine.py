@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from hostabi.errors import (
     AgentLostError,
     EmulatorExitError,
     GuestHangError,
+    GuestOopsError,
     GuestPanicError,
     HostabiError,
     InputError,
@@ -27,7 +29,7 @@ from hostabi.errors import (
 from hostabi.guest.disk import Disk
 from hostabi.guest.image import GuestImage
 from hostabi.kernels.build import Build
-from hostabi.machine import accelerator, argv, console, states
+from hostabi.machine import accelerator, argv, console, process, states
 from hostabi.machine import machine as machines
 from hostabi.machine.emulator import Emulator, find, installed, parse_version
 from hostabi.machine.machine import Plan, boot, restore
@@ -149,6 +151,69 @@ def test_a_killed_qemu_is_noticed(plan: Plan, monkeypatch: pytest.MonkeyPatch) -
         os.kill(machine.run.process.pid, signal.SIGKILL)
         with pytest.raises(EmulatorExitError, match="killed by SIGKILL"):
             machine.agent.ping()
+
+
+@pytest.mark.parametrize("mode", ["serve", "oops"])
+def test_an_oops_that_does_not_panic(
+    plan: Plan, monkeypatch: pytest.MonkeyPatch, mode: str
+) -> None:
+    act(monkeypatch, mode)
+    with boot(plan) as machine:
+        machine.agent.reset()
+        if mode == "serve":
+            assert machine.agent.command(["a"]).signal == signal.SIGKILL, "who killed it is its own"
+            machine.agent.reset()
+            return
+        with pytest.raises(GuestOopsError, match="Oops: int3") as caught:
+            machine.agent.command(["a"])
+        assert "a kernel begins" in caught.value.console
+        assert caught.value.advice
+        with pytest.raises(GuestOopsError):
+            machine.agent.ping()  # what such a kernel says is worth nothing
+
+
+def test_trouble_on_the_console(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    log.write_bytes(
+        b"[1] fine\n[2] Memory cgroup out of memory: Killed process 7\n[3] watchdog: BU"
+    )
+    line, at = console.trouble(log, 0)
+    assert (line, at) == ("", log.read_bytes().rindex(b"[3]"))
+    with log.open("ab") as file:
+        file.write(b"G: soft lockup\n[4] Out of memory: Killed process 8\n")
+    line, at = console.trouble(log, at)
+    assert line == "[3] watchdog: BUG: soft lockup"
+    assert console.trouble(log, at) == ("", at), "it is told once"
+    log.write_bytes(b"Out of memory: Killed process 9\n")
+    assert console.trouble(log, at)[0] == "Out of memory: Killed process 9", "the log was cut"
+    assert console.trouble(tmp_path / "none", 3) == ("", 3)
+
+
+def test_a_console_is_bounded(plan: Plan, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    with log.open("ab", buffering=0) as writer:  # as QEMU writes
+        writer.write(b"x" * 1000 + b"\nthe end\n")
+        console.bound(log, 2000, 20)
+        assert log.stat().st_size == 1009
+        console.bound(log, 1000, 20)
+        writer.write(b"and on\n")
+    assert log.read_text().splitlines() == [
+        "... (the beginning was dropped)",
+        "x" * 11,
+        "the end",
+        "and on",
+    ]
+    console.bound(tmp_path / "none")
+    act(monkeypatch, "serve")
+    monkeypatch.setattr("hostabi.machine.run._LOOK", 0.01)
+    looked = threading.Event()
+    monkeypatch.setattr(console, "bound", lambda _: looked.set())
+    with boot(plan):
+        assert looked.wait(10)
+        assert looked.clear() is None
+        assert looked.wait(10), "again and again"
+    looked.clear()
+    assert not looked.wait(0.1), "until the machine is closed"
 
 
 def saved(plan: Plan, cache: Cache) -> states.Saved:
@@ -456,9 +521,21 @@ def test_nothing_survives_the_death_of_the_parent(tmp_path: Path) -> None:
     assert ready, "the emulator outlived the one that started it"
 
 
-def test_a_process_started_by_a_thread_that_ends_lives_on() -> None:
-    import threading
+@pytest.mark.parametrize("setpriv", [True, False])
+def test_a_parent_that_died_before_the_signal_was_set(
+    monkeypatch: pytest.MonkeyPatch, setpriv: bool
+) -> None:
+    if not setpriv:
+        monkeypatch.setattr(process, "_setpriv", lambda: "")
+    words = [*process.death_signal(), "/bin/echo", "it", "runs"]
+    done = subprocess.run(words, capture_output=True, text=True, check=True)
+    assert done.stdout == "it runs\n"
+    # Below a shell it has another parent than it was told of, as if that had died.
+    orphan = ["/bin/sh", "-c", '"$@"; true', "sh", *words]
+    assert subprocess.run(orphan, capture_output=True, text=True, check=True).stdout == ""
 
+
+def test_a_process_started_by_a_thread_that_ends_lives_on() -> None:
     made: list[Process] = []
     thread = threading.Thread(target=lambda: made.append(Process(["sleep", "1000"])))
     thread.start()

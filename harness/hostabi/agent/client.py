@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from typing import Self, TypeVar
 
 from hostabi.agent import messages
 from hostabi.agent.channel import Channel, ChannelClosedError, ChannelTimeoutError
-from hostabi.agent.program import Program, Ran, Sandbox
+from hostabi.agent.program import End, Program, Ran, Sandbox
 from hostabi.agent.records import Completed, Entry, Hello
 from hostabi.agent.wire import FRAME, LIMIT, Reader, constants, ffi, pack
 from hostabi.errors import (
@@ -71,7 +72,9 @@ class Agent:
     guest, for machines that are emulated. Methods raise CallError when the
     guest's kernel refuses, ProtocolError for an answer that is none, and what
     ``diagnose`` makes of that, or of a channel that closed or went silent. After
-    the last two the agent is of no use any more.
+    the last two the agent is of no use any more. ``inspect`` tells whether the
+    kernel broke without a panic; it is asked where a program or a command was
+    killed and at each reset, and what it gives is raised.
     """
 
     def __init__(
@@ -79,11 +82,13 @@ class Agent:
         channel: Channel,
         *,
         diagnose: Diagnose = diagnose,
+        inspect: Callable[[], HostabiError | None] = lambda: None,
         timeout_scale: float = 1.0,
         hello_timeout: float = _GRACE,
     ) -> None:
         self.timeout_scale = timeout_scale
         self.diagnose = diagnose
+        self.inspect = inspect
         self._channel = channel
         self._id = 0
         self._broken: HostabiError | None = None
@@ -111,6 +116,13 @@ class Agent:
         failure = self.diagnose(error)
         self._broken = failure
         return failure
+
+    def _look(self) -> None:
+        """Raise what broke the kernel, if anything did since we looked last."""
+        broken = self.inspect()
+        if broken is not None:
+            self._broken = broken
+            raise broken
 
     def _send(self, kind: int, payload: bytes, timeout: float) -> tuple[int, float]:
         """Send a request; its id and the deadline for its answer."""
@@ -203,6 +215,8 @@ class Agent:
                 raise ProtocolError(f"{reader.left} bytes too many in an answer")
         except ProtocolError as error:
             raise self._fail(error) from error
+        if any(each.end is End.SIGNALLED and each.code == signal.SIGKILL for each in records):
+            self._look()
         return records
 
     def run(self, programs: Sequence[Program], sandbox: Sandbox = Sandbox()) -> list[Ran]:
@@ -253,12 +267,13 @@ class Agent:
             limit=limit,
         )
         try:
-            return self._decode(
-                messages.decode_completed,
-                self._request(constants.WIRE_COMMAND, payload, timeout=timeout),
-            )
+            answer = self._request(constants.WIRE_COMMAND, payload, timeout=timeout)
         except CallError as error:
             raise CallError(f"{argv[0]}: {error.message}", errno=error.errno) from error
+        completed = self._decode(messages.decode_completed, answer)
+        if completed.signal == signal.SIGKILL and not completed.timed_out:
+            self._look()
+        return completed
 
     def _decode(self, decode: Callable[[bytes], _T], payload: bytes) -> _T:
         try:
@@ -341,6 +356,7 @@ class Agent:
     def reset(self) -> None:
         """Kill what programs and commands left running and empty the scratch folders."""
         self._request(constants.WIRE_RESET, b"", timeout=10)
+        self._look()
 
     def set_clock_and_entropy(self, now: float, entropy: bytes) -> None:
         """Set the guest's time, and stir in ``entropy`` of at most 512 bytes.

@@ -49,6 +49,27 @@ def call(function: Callable[[], T]) -> T:
     return future.result()
 
 
+def every(seconds: float, function: Callable[[], None]) -> Callable[[], None]:
+    """Call a short ``function`` in the thread every so many seconds, until the result is called.
+
+    Once that has returned, ``function`` does not run and will not.
+    """
+    pending: list[asyncio.TimerHandle] = []
+
+    def arm() -> None:
+        pending[:] = [asyncio.get_running_loop().call_later(seconds, tick)]
+
+    def tick() -> None:
+        arm()
+        function()
+
+    def stop() -> None:
+        pending.pop().cancel()
+
+    call(arm)
+    return functools.partial(call, stop)
+
+
 def _settle(future: concurrent.futures.Future[T], function: Callable[[], T]) -> None:
     try:
         future.set_result(function())

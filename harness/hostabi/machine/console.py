@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from pathlib import Path
 
+MEMORY = "Out of memory: Killed process"
+"""How the kernel tells that the machine, not a cgroup, had no memory left (mm/oom_kill.c)."""
+
 _TAIL = 32 << 10
+_LIMIT = 8 << 20
+_KEPT = 1 << 20
 _PANIC = "Kernel panic - not syncing"
 _TROUBLE = re.compile(rf"{_PANIC}|Oops: |BUG: |kernel BUG at |soft lockup")
 _CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b[()][A-Z0-9]|[\x00-\x08\x0b-\x1f\x7f]")
@@ -36,6 +42,37 @@ def _lines(path: Path, limit: int) -> list[str]:
         return []
     text = data.decode("utf-8", "replace").replace("\r\n", "\n").replace("\r", "\n")
     return [line for line in _CONTROL.sub("", text).splitlines() if line.strip()]
+
+
+def bound(path: Path, limit: int = _LIMIT, kept: int = _KEPT) -> None:
+    """Cut a log longer than ``limit`` bytes down to its last ``kept``; its writer appends."""
+    with contextlib.suppress(OSError), path.open("r+b") as log, path.open("ab") as end:
+        length = log.seek(0, os.SEEK_END)
+        if length <= limit:
+            return
+        log.seek(length - kept)
+        last = log.read(kept)
+        log.truncate(0)
+        end.write(b"... (the beginning was dropped)\n" + last)
+
+
+def trouble(path: Path, start: int) -> tuple[str, int]:
+    """The first line after ``start`` that tells of a broken kernel, and where to look from next.
+
+    Empty when there is none. A process that exceeds its cgroup's memory is no trouble.
+    """
+    try:
+        with path.open("rb") as log:
+            length = log.seek(0, os.SEEK_END)
+            start = 0 if length < start else max(start, length - _KEPT)
+            log.seek(start)
+            data = log.read(_KEPT)
+    except OSError:
+        return "", start
+    whole = data[: data.rfind(b"\n") + 1]
+    lines = _CONTROL.sub("", whole.decode("utf-8", "replace")).splitlines()
+    found = next((line for line in lines if _TROUBLE.search(line) or MEMORY in line), "")
+    return found.strip(), start + len(whole)
 
 
 def panicked(path: Path) -> bool:

@@ -210,6 +210,7 @@ def _agent(plan: Plan, run: Run, deadline: float) -> Agent:
         agent = Agent(
             SocketChannel(run.channel),
             diagnose=run.diagnose,
+            inspect=run.trouble,
             timeout_scale=plan.scale,
             hello_timeout=deadline,
         )

@@ -15,15 +15,20 @@ from hostabi.errors import (
     AgentLostError,
     EmulatorExitError,
     GuestHangError,
+    GuestMemoryError,
+    GuestOopsError,
     GuestPanicError,
     HostabiError,
     MachineError,
     ProtocolError,
 )
-from hostabi.machine import argv, console
+from hostabi.machine import argv, background, console
 from hostabi.machine.emulator import Emulator
 from hostabi.machine.process import Process
 from hostabi.machine.qmp import Event, Monitor, MonitorError, event_data, event_name
+
+_LOOK = 5.0
+"""Seconds between two looks at the console's length."""
 
 _SETTLE = 3.0
 """Seconds for the end of QEMU, or for an event, that should follow what was just seen."""
@@ -53,6 +58,7 @@ class Run:
         self.reason = ""
         self.port_closed = False
         self._migration = ""
+        self._read = 0
         self._changed = threading.Condition()
         self._ended = False
         self._closed = False
@@ -84,6 +90,7 @@ class Run:
             self._close_sockets()
             raise
         threading.Thread(target=self._collect, name="hostabi-wait", daemon=True).start()
+        self._stop_looking = background.every(_LOOK, lambda: console.bound(self.console))
         try:
             self._monitor = Monitor(monitor, self._on_event, spawn_deadline)
         except MonitorError as error:
@@ -211,8 +218,28 @@ class Run:
             console=self.tail(),
         )
 
-    def hang_error(self, error: Exception) -> GuestHangError:
+    def trouble(self) -> MachineError | None:
+        """What is new on the console and tells of a kernel that broke without a panic."""
+        line, self._read = console.trouble(self.console, self._read)
+        if not line:
+            return None
+        if console.MEMORY in line:
+            return GuestMemoryError(
+                f"the guest ran out of memory ({self.phase}): {line}",
+                advice="give the guest more memory, or have the test need less",
+                console=self.tail(),
+            )
+        return GuestOopsError(
+            f"the guest's kernel broke ({self.phase}): {line}",
+            advice="start a fresh machine; if it comes again with --accel kvm, or with another"
+            " QEMU (HOSTABI_QEMU=pinned), it is the kernel and not the emulator",
+            console=self.tail(),
+        )
+
+    def hang_error(self, error: Exception) -> MachineError:
         """Nothing answers, and QEMU runs."""
+        if broken := self.trouble():
+            return broken
         state = "paused" if self.paused else "running"
         with contextlib.suppress(MonitorError):
             answer = self.monitor.execute("query-status", deadline=_SETTLE)
@@ -244,6 +271,7 @@ class Run:
         if self._closed:
             return
         self._closed = True
+        self._stop_looking()
         self.process.kill()
         if self._monitor is not None:
             self._monitor.close()
