@@ -25,6 +25,8 @@ class Agent:
 
 
 class Machine:
+    accelerator = "tcg"
+
     def __init__(self, number: int) -> None:
         self.number = number
         self.open = True
@@ -77,6 +79,7 @@ def test_a_guest_is_kept_for_the_next_user(fleet: Fleet, make: Callable[[int], G
             with guests.machine("6.1"):
                 pass
         assert (fleet.starts, fleet.alive) == (1, 1)
+        assert guests.accelerator == "tcg"
     assert fleet.alive == 0
 
 

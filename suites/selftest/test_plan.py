@@ -91,6 +91,10 @@ def test_the_suites_get_what_the_run_was_given(tmp_path: Path) -> None:
     text = " ".join(words)
     assert f"--journal {tmp_path / 'j'} --builds /builds --accel tcg" in text
     assert text.endswith("--mirror http://mirror.test/debian --short suites/syscalls")
+    pool = Guests(packages, resolve=resolve)  # type: ignore[arg-type]
+    assert "--accel auto" in " ".join(child.argv(pool, tmp_path, "", [], []))
+    pool.accelerator = "tcg"
+    assert "--accel tcg" in " ".join(child.argv(pool, tmp_path, "", [], []))
     assert child.environment(7)[child.PARENT] == str(os.getpid())
 
 
@@ -140,7 +144,12 @@ def test_the_suites_lines_become_progress(
         options = plan.Options(("running",), suites=("syscalls",), captures=False)
         plan.Run(options, pool, journal, lines).execute()
     name = local.running().name
-    assert lines.steps == [("kernels", 1), (f"{name}: suites", None), (f"{name}: suites", 4)]
+    assert lines.steps == [
+        ("kernels", 1), (f"{name}: start of the suites", None), (f"{name}: suites", 4)
+    ]  # fmt: skip
+    assert [line for line in lines.said if line.startswith("note: a")] == [
+        "note: a[0]", "note: a[1]", "note: a[2]"
+    ]  # fmt: skip
     assert lines.done == 4 + 1
     said = [line for line in lines.said if not line.startswith("note: ")]
     assert said[0] == f"{name}: hostabi: a word"

@@ -34,7 +34,9 @@ def argv(
     words += ["-p", "no:cacheprovider", "--no-header"]
     words += ["--tb", "no", "-rN"]  # the journal keeps what failed and why
     words += ["--rootdir", str(resources.suites()), "--journal", str(journal)]
-    words += ["--builds", builds, "--accel", guests.accel]
+    # What was tried need not be tried, and told, again by every child.
+    emulated = guests.accel == "auto" and guests.accelerator == "tcg"
+    words += ["--builds", builds, "--accel", "tcg" if emulated else guests.accel]
     if guests.packages.mirror.explicit:
         words += ["--mirror", guests.packages.mirror.explicit]
     return [*words, *arguments, *folders]

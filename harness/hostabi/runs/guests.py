@@ -119,6 +119,8 @@ class Guests:
     ) -> None:
         self.packages = packages
         self.accel = accel
+        self.accelerator = ""
+        """What the last machine was started with, once there is one."""
         self.flavour = flavour
         self.modules = modules
         self.config = config
@@ -285,6 +287,7 @@ class Guests:
             if len(known) >= _ATTEMPTS:
                 raise known[-1]
             machine = self._start(build, key.variant, self._disks())
+            self.accelerator = machine.accelerator
         except BaseException as error:
             if isinstance(error, MachineError):
                 self._failures[key] = [*self._failures.get(key, []), error]

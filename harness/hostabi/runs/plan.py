@@ -59,6 +59,9 @@ class Report:
 Suite = Callable[[str, Sequence[str], Sequence[str]], int]
 """Runs pytest with (what to call it, folders, arguments) and returns its exit code."""
 
+_NAME = 40
+"""Columns for the name of a test beside a bar."""
+
 _CELL = re.compile(r"(?:.*::(\S+) )?.*\[ *(\d+)/(\d+)\]")
 """The line pytest writes for each test: its name, how it ended, and how many have."""
 
@@ -234,7 +237,7 @@ class Run:
         """Turn pytest's line for each test into progress, and say the others."""
         done = 0
         with ExitStack() as steps:
-            task = steps.enter_context(self.progress.task(f"{label}: suites"))
+            task = steps.enter_context(self.progress.task(f"{label}: start of the suites"))
             for line in map(str.strip, output):
                 if cell := _CELL.fullmatch(line):
                     if not done:
@@ -243,7 +246,7 @@ class Run:
                         task = steps.enter_context(self.progress.task(name, total=total))
                     task.advance(int(cell[2]) - done)
                     done = int(cell[2])
-                    task.note(cell[1] or "")
+                    task.note(_name(cell[1] or "", label))
                 elif line and not _STARTING.fullmatch(line):
                     self.progress.say(f"{label}: {line.strip(' =')}")
 
@@ -268,6 +271,12 @@ class Run:
         self.report.failed[f"{name}: {step}"] = error.message
         self.journal.append(StepError(self.journal.session, name, step, error.message))
         self.progress.say(f"{name}: {step} failed: {error}")
+
+
+def _name(test: str, kernel: str) -> str:
+    """A test's name, short, for the kernel stands before it already."""
+    name = test.removeprefix("test_").replace(f"[{kernel}]", "").replace(f"[{kernel}-", "[")
+    return name if len(name) <= _NAME else f"{name[: _NAME - 3]}..."
 
 
 def exit_code(report: Report, contents: journals.Contents, open_breaks: int) -> int:
