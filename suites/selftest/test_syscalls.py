@@ -40,6 +40,7 @@ def test_constants_agree_with_pythons():
 
 def test_errno_names():
     assert table.errno_name(errno.EINVAL) == "EINVAL"
+    assert table.errno_name(errno.EDEADLK) == "EDEADLK"
     assert table.errno_name(512) == "ERESTARTSYS"
     assert table.result_name(-errno.ENOENT) == "-ENOENT"
     assert table.result_name(3) == "3"

@@ -83,13 +83,16 @@ class Description:
 class Files(Script):
     """Writes the program and, beside it, does to a model what the kernel must do."""
 
-    def __init__(self) -> None:
+    def __init__(self, sizes: tuple[int, ...]) -> None:
         super().__init__(arena=1 << 19)
         self.inodes = {"f": Inode(), "g": Inode()}
         self.open_files: list[tuple[Ref, Description]] = []
         for name in ("f", "g"):
             self.do_open(name, C.O_RDWR, C.O_CREAT)
         self.do_open("f", C.O_RDWR, C.O_APPEND)
+        # In an empty file most operations only find that nothing is there.
+        for index, size in enumerate(sizes):
+            self.do_pwrite(index, size, 0)
 
     def pick(self, index: int) -> tuple[Ref, Description]:
         return self.open_files[index % len(self.open_files)]
@@ -254,15 +257,16 @@ class Files(Script):
             self.reads(bytes(inode.content), len(inode.content) + 1, "pread64", fd, 0)
 
 
-def story(operations: list[tuple]) -> Case:
-    script = Files()
+def story(sizes: tuple[int, ...], operations: list[tuple]) -> Case:
+    script = Files(sizes)
     for step in operations:
         script.add(step)
     script.do_whole()
     return script.case()
 
 
-cases = long_lists(operation, 10).map(story)
+first_sizes = st.sampled_from([0, 100, 4097])
+cases = st.builds(story, st.tuples(first_sizes, first_sizes), long_lists(operation, 10))
 
 
 @given(batch=batches(cases))

@@ -111,7 +111,7 @@ class Script(Builder):
 
         def check(trace: Trace) -> None:
             found = trace.bytes(ref, slot)
-            assert found == content, f"r{ref.call} left {found!r}, must be {content!r}"
+            assert found == content, f"r{ref.call} left {first_difference(found, content)}"
 
         self._checks.append(check)
 
@@ -122,6 +122,14 @@ class Script(Builder):
     def case(self, sandbox: Sandbox | None = None) -> Case:
         """The case so far."""
         return Case(self.build(), tuple(self._checks), frozenset(self.needs), sandbox or Sandbox())
+
+
+def first_difference(found: bytes, meant: bytes) -> str:
+    """Where two byte strings begin to differ, in words; whole they may be pages long."""
+    pairs = zip(found, meant, strict=False)
+    at = next((at for at, (a, b) in enumerate(pairs) if a != b), min(len(found), len(meant)))
+    place = f"from byte {at} on " if at else ""
+    return f"{place}{found[at : at + 16]!r}, must be {meant[at : at + 16]!r}"
 
 
 def batches(cases: st.SearchStrategy[T], size: int = BATCH) -> st.SearchStrategy[list[T]]:

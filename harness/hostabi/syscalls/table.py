@@ -89,9 +89,15 @@ C = _Constants()
 _INTERNAL = {512: "ERESTARTSYS", 513: "ERESTARTNOINTR", 514: "ERESTARTNOHAND", 524: "ENOTSUPP"}
 
 
+_USUAL = {errno.EDEADLK: "EDEADLK", errno.EOPNOTSUPP: "EOPNOTSUPP"}
+"""Numbers of which Python knows another name last, and the manual pages use this one."""
+
+
 def errno_name(value: int) -> str:
     """``EINVAL`` for 22, also for the kernel's internal codes; ``errno 999`` for others."""
-    return errno.errorcode.get(value) or _INTERNAL.get(value) or f"errno {value}"
+    return (
+        _USUAL.get(value) or errno.errorcode.get(value) or _INTERNAL.get(value) or f"errno {value}"
+    )
 
 
 def result_name(value: int) -> str:
