@@ -268,7 +268,7 @@ def test_text_patching_under_load(packages: Packages, spec: str, cpus: int) -> N
         while [ $i -lt 300 ]; do
             for want in 1 0; do
                 echo $want > $switch
-                read is < $switch
+                is=$(cat $switch)  # read would ask byte by byte and get one
                 [ $is = $want ]
             done
             i=$((i+1))
