@@ -17,6 +17,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
 
 from hostabi.agent.program import Call, Program
 from hostabi.errors import GuestHangError
@@ -26,6 +28,7 @@ from hostabi.machine import argv, emulator, machine
 from hostabi.packages.cache import Cache
 from hostabi.runs.guests import Guests
 from hostabi.runs.lockstep import Lockstep
+from hostabi.syscalls.cases import Case, Script
 from hostabi.syscalls.table import number
 
 if TYPE_CHECKING:
@@ -188,18 +191,67 @@ def _run_once(agent: Agent) -> float:
 
 
 def lockstep(guests: Guests, specs: Sequence[str]) -> list[Figure]:
-    """Programs a second, each on every kernel in a bare forked child."""
+    """Examples a second, each a program of ten calls that hypothesis drew, on every kernel.
+
+    Each runs in a bare forked child. Beside it the bound: what the guests
+    themselves can run in the same batches when nothing is drawn or compared.
+    """
     with guests.agents(specs) as agents:
         together = Lockstep(agents)
         together.run([_ten_calls()] * _BATCH)
-        began = time.perf_counter()
-        count = 0
-        while time.perf_counter() - began < _LOCKSTEP_SECONDS:
-            together.run([_ten_calls()] * _BATCH)
-            count += _BATCH
-        rate = count / (time.perf_counter() - began)
-    note = f"on {len(specs)} kernels, {_BATCH} programs a message"
+        _explore(together, _LOCKSTEP_SECONDS / 10)
+        bound = _bound(together)
+        began, before = time.perf_counter(), together.programs
+        _explore(together, _LOCKSTEP_SECONDS)
+        rate = (together.programs - before) / (time.perf_counter() - began)
+    note = f"on {len(specs)} kernels, {_BATCH} programs a message; the guests alone {bound:.0f}"
     return [Figure("lockstep", "all", rate, "programs/s", 60.0, higher=True, note=note)]
+
+
+def _bound(together: Lockstep) -> float:
+    """Programs a second of one message sent over and over."""
+    began, count = time.perf_counter(), 0
+    while time.perf_counter() - began < _LOCKSTEP_SECONDS / 2:
+        count += len(together.run([_ten_calls()] * _BATCH))
+    return count / (time.perf_counter() - began)
+
+
+def _explore(together: Lockstep, seconds: float) -> None:
+    """Let hypothesis draw batches of programs and compare them, for about ``seconds``."""
+    until = time.perf_counter() + seconds
+    while time.perf_counter() < until:
+        _agree(together, until)
+
+
+def _agree(together: Lockstep, until: float) -> None:
+    @settings(
+        max_examples=10,
+        deadline=None,
+        database=None,
+        phases=(Phase.generate,),
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(st.lists(_CASES, min_size=_BATCH, max_size=_BATCH))
+    def batch(cases: list[Case]) -> None:
+        if time.perf_counter() < until:
+            together.agree(cases)
+
+    batch()
+
+
+def _case(values: list[tuple[str, int, int]]) -> Case:
+    script = Script()
+    for name, first, second in values:
+        script.call(name, first, second)
+    return script.case()
+
+
+_CASES = st.lists(
+    st.tuples(st.sampled_from(["dup", "dup2", "close"]), st.integers(0, 9), st.integers(0, 9)),
+    min_size=10,
+    max_size=10,
+).map(_case)
+"""Programs of ten calls on descriptors; the same everywhere, and cheap in a kernel."""
 
 
 MEASURES: dict[str, Callable[[Guests, Sequence[str]], list[Figure]]] = {
