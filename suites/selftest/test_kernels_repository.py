@@ -112,7 +112,7 @@ def test_list_fetch_and_lock(
     first, second = (line for line in listed if "6.1.0-" in line)
     # A suite that the mirror lacks is a note, not the end.
     assert "6.1.192-2  6.1.0-56" in first
-    assert "has no suite bullseye-security" in first
+    assert any(line.startswith("6.1: ") and "has no suite bull" in line for line in listed)
     assert second.split() == ["6.1.192-1", "6.1.0-55", "bookworm-security", "0", "MB", "no"]
     assert not any("7.3.4" in line for line in listed)
     assert any("7.3.4-1" in line for line in lines("list"))
@@ -120,8 +120,7 @@ def test_list_fetch_and_lock(
     (told,) = lines("fetch", "6.1.0-55")
     assert told.startswith("6.1.0-55: 6.1.192-1, 6.1.0-55-cloud-amd64, ")
     assert Path(told.split(", ")[-1]).is_file()
-    (newest,) = (line for line in lines("list") if "6.1.192-2" in line)
-    assert "newer than what is cached" in newest
+    assert "6.1: newer than what is cached" in "\n".join(lines("list"))
 
     assert "6.1 (cloud-amd64): 6.1.192-2" in lines("lock", "6.1")
     locked = lock.read_lock()
