@@ -110,3 +110,7 @@ class CallError(HostabiError):
     def __init__(self, message: str, *, errno: int, advice: str = "") -> None:
         super().__init__(message, advice=advice)
         self.errno = errno
+
+
+class SandboxError(HostabiError):
+    """The sandbox of a program could not be made, so the kernel was not asked anything."""

@@ -10,11 +10,15 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
+from hostabi import resources
 from hostabi.agent.local import local_agent
 from hostabi.agent.program import End, Ran, Sandbox
-from hostabi.errors import InputError
+from hostabi.errors import GuestHangError, InputError, SandboxError
+from hostabi.model import Outcome
+from hostabi.runs import journal as journals
+from hostabi.runs import outcomes
 from hostabi.runs.lockstep import Difference, DisagreementError, Lockstep
-from hostabi.syscalls import budget, probes
+from hostabi.syscalls import budget, counting, probes
 from hostabi.syscalls.builder import Builder
 from hostabi.syscalls.cases import Case, Script, batches, hold, long_lists
 from hostabi.syscalls.table import C, number
@@ -235,3 +239,83 @@ def test_cases_that_need_more_than_there_is_are_left_out(agents):
     with pytest.raises(AssertionError, match=r"r0 is .*, must be 1") as caught:
         hold(agents[0], [script.case()], frozenset({"time travel"}))
     assert "getpid() = " in caught.value.__notes__[0]
+
+
+class Ending:
+    """An agent whose programs all end in the same way."""
+
+    timeout_scale = 1.0
+
+    def __init__(self, ran: Ran) -> None:
+        self.ran = ran
+
+    def submit(self, programs, _sandbox=Sandbox(), *, payload=None):
+        del payload
+        return programs
+
+    def collect(self, programs):
+        return [self.ran] * len(programs)
+
+    def run(self, programs, sandbox=Sandbox()):
+        return self.collect(self.submit(programs, sandbox))
+
+
+def test_a_sandbox_that_could_not_be_made_is_the_harness_failing():
+    """On one kernel and in lockstep, also when all kernels agree about it."""
+    refused = Ending(Ran(End.REFUSED, errno.ENOMEM, (), (), "scratch"))
+    script = Script()
+    script.call("getpid", opaque=True)
+    case = script.case()
+    together = Lockstep({"a": refused, "b": refused})
+    vars(together)["features"] = {"a": frozenset(), "b": frozenset()}
+    tries = [
+        lambda: hold(refused, [case], frozenset()),
+        lambda: together.agree([case]),
+        lambda: probes.features(refused),
+    ]
+    for ask in tries:
+        with pytest.raises(SandboxError, match="scratch failed with ENOMEM") as caught:
+            ask()
+        assert outcomes.judge(caught.value) is Outcome.ERROR
+    hanging = Ending(Ran(End.TIMED_OUT, 0, (), (), ""))
+    with pytest.raises(GuestHangError, match="the probe for openat2 did not end"):
+        probes.features(hanging)
+
+
+def test_what_ran_is_counted_over_a_whole_test(agents):
+    script = Script()
+    script.call("getpid", opaque=True)
+    script.needs.add("time travel")
+    plain = Script()
+    plain.call("getpid", opaque=True)
+    together = Lockstep({"a": agents[0], "b": agents[1]})
+    for ask in (
+        lambda case: hold(agents[0], [case], frozenset()),
+        lambda case: together.agree([case]),
+    ):
+        with counting.counted() as count:
+            assert not count.nothing  # a test that asks for no case
+            ask(script.case())
+            ask(script.case())
+            assert count.nothing == "no case could be run without time travel"
+            ask(plain.case())
+            assert (count.asked, count.ran, count.nothing) == (3, 1, "")
+
+
+def test_a_test_that_ran_nothing_is_unsupported(pytester, monkeypatch):
+    monkeypatch.delenv(journals.ENVIRONMENT, raising=False)
+    pytester.makeconftest((resources.suites() / "syscalls" / "conftest.py").read_text())
+    pytester.makepyfile(
+        """
+        from hostabi.syscalls.cases import Script, hold
+        def script(*needs):
+            made = Script()
+            made.needs.update(needs)
+            return made.case()
+        def test_nothing(): hold(None, [script("time travel")], frozenset())
+        def test_plain(): pass
+        """
+    )
+    result = pytester.runpytest_subprocess("-rs")
+    result.assert_outcomes(passed=1, skipped=1)
+    result.stdout.fnmatch_lines(["*unsupported: no case could be run without time travel*"])

@@ -9,7 +9,9 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis.database import DirectoryBasedExampleDatabase
 
 from hostabi import resources
+from hostabi.pytest_plugin import unsupported
 from hostabi.syscalls.budget import bounded
+from hostabi.syscalls.counting import counted
 from hostabi.syscalls.probes import features as probe
 
 _COMMON = {
@@ -49,9 +51,12 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_pyfunc_call() -> Iterator[None]:
-    """Make no failure smaller for longer than anyone waits."""
-    with bounded():
-        return (yield)
+    """Make no failure smaller for longer than anyone waits, and pass nothing that ran nothing."""
+    with bounded(), counted() as count:
+        result = yield
+    if count.nothing:
+        unsupported(count.nothing)
+    return result
 
 
 @pytest.fixture

@@ -12,10 +12,10 @@ from hostabi.agent.client import Agent, Pending
 from hostabi.agent.messages import encode_run
 from hostabi.agent.program import Program, Ran, Sandbox
 from hostabi.errors import InputError
-from hostabi.syscalls import budget, printers, probes
+from hostabi.syscalls import budget, counting, printers, probes
 from hostabi.syscalls.builder import Built
 from hostabi.syscalls.cases import Case, by_sandbox
-from hostabi.syscalls.trace import Trace, View, normalised
+from hostabi.syscalls.trace import Trace, View, normalised, ran_at_all
 
 
 @dataclass(frozen=True)
@@ -155,6 +155,9 @@ class Lockstep:
         if not programs:
             return []
         answers = self.run([built.program for built in programs], sandbox, on)
+        for built, rans in zip(programs, answers, strict=True):
+            for ran in rans.values():
+                ran_at_all(built, ran)
         found = (
             _difference(built, sandbox, rans) for built, rans in zip(programs, answers, strict=True)
         )
@@ -166,14 +169,18 @@ class Lockstep:
         A case that fewer than two of several kernels could run is left out.
         Raises DisagreementError for the first that does not do the same
         everywhere, also when it is run again: that is what hypothesis shrinks.
-        One that came once only is counted in ``unsteady``.
+        One that came once only is counted in ``unsteady``. SandboxError for a
+        program that a kernel could not begin.
         """
         budget.check()
         least = min(2, len(self.agents))
         ran = 0
         for sandbox, group in by_sandbox(cases):
             able = [(case, self._able(case)) for case in group]
+            lacking = frozenset().union(*(self._lacking(case) for case in group))
+            counting.note(asked=len(able), ran=0, lacking=lacking)
             able = [(case, names) for case, names in able if len(names) >= least]
+            counting.note(asked=0, ran=len(able))
             programs = [case.built for case, _ in able]
             for difference in self.compare(programs, sandbox, [names for _, names in able]):
                 for again in self.compare([difference.built], sandbox, [difference.kernels]):
@@ -181,6 +188,10 @@ class Lockstep:
                 self.unsteady += 1
             ran += len(able)
         return ran
+
+    def _lacking(self, case: Case) -> frozenset[str]:
+        """What the case needs and some kernel has not."""
+        return frozenset().union(*(case.needs - has for has in self.features.values()))
 
     def _able(self, case: Case) -> frozenset[str]:
         """The kernels that have all that the case needs."""

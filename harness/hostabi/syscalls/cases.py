@@ -16,10 +16,10 @@ from typing import Protocol, TypeVar
 from hypothesis import strategies as st
 
 from hostabi.agent.program import Program, Ran, Sandbox
-from hostabi.syscalls import budget
+from hostabi.syscalls import budget, counting
 from hostabi.syscalls.builder import ARENA, Builder, Built, Ref, Slot, Value
 from hostabi.syscalls.table import result_name
-from hostabi.syscalls.trace import Trace
+from hostabi.syscalls.trace import Trace, ran_at_all
 
 BATCH = 16
 """Cases in an average batch."""
@@ -155,16 +155,19 @@ def runnable(cases: Iterable[Case], features: Set[str]) -> list[Case]:
 def hold(runner: Runner, cases: Iterable[Case], features: Set[str]) -> int:
     """Run what is runnable of ``cases`` and check each; how many ran.
 
-    Raises AssertionError for the first case whose property does not hold.
+    Raises AssertionError for the first case whose property does not hold, and
+    SandboxError for one that could not be begun.
     """
     budget.check()
-    ran = 0
-    for sandbox, group in by_sandbox(runnable(cases, features)):
+    every = list(cases)
+    able = runnable(every, features)
+    lacking = frozenset().union(*(case.needs - features for case in every))
+    counting.note(asked=len(every), ran=len(able), lacking=lacking)
+    for sandbox, group in by_sandbox(able):
         answers = runner.run([case.built.program for case in group], sandbox)
         for case, answer in zip(group, answers, strict=True):
-            case.check(Trace(case.built, answer))
-            ran += 1
-    return ran
+            case.check(Trace(case.built, ran_at_all(case.built, answer)))
+    return len(able)
 
 
 def by_sandbox(cases: Iterable[Case]) -> list[tuple[Sandbox, list[Case]]]:

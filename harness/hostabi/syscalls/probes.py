@@ -9,10 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from hostabi.agent.program import End
+from hostabi.errors import GuestHangError
 from hostabi.syscalls.builder import Builder, Ref
 from hostabi.syscalls.cases import Runner
 from hostabi.syscalls.table import C
-from hostabi.syscalls.trace import Trace
+from hostabi.syscalls.trace import Trace, ran_at_all
 
 
 @dataclass(frozen=True)
@@ -105,14 +107,21 @@ PROBES: tuple[Probe, ...] = (
 
 
 def features(runner: Runner, probes: Sequence[Probe] = PROBES) -> frozenset[str]:
-    """The names of the probes that work on the runner's kernel."""
+    """The names of the probes that work on the runner's kernel.
+
+    Raises SandboxError for a probe that was not begun, and GuestHangError for
+    one that did not end: whether the kernel has the feature is not known then.
+    """
     built = []
     for probe in probes:
         builder = Builder()
         ref = probe.build(builder)
         built.append((probe.name, builder.build(), ref))
     answers = runner.run([program.program for _, program, _ in built])
-    found = zip(built, answers, strict=True)
+    found = list(zip(built, answers, strict=True))
+    for (name, program, _), ran in found:
+        if ran_at_all(program, ran).end is End.TIMED_OUT:
+            raise GuestHangError(f"the probe for {name} did not end\n{Trace(program, ran)}")
     return frozenset(
         name
         for (name, program, ref), ran in found

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from hostabi.agent.program import End, Ran
+from hostabi.errors import SandboxError
 from hostabi.syscalls import table, types
 from hostabi.syscalls.builder import Built, Ref, Slot
 
@@ -60,6 +62,17 @@ class Trace:
 
     def __str__(self) -> str:
         return "\n".join(self.lines())
+
+
+def ran_at_all(built: Built, ran: Ran) -> Ran:
+    """``ran``, of a program that was begun. Raises SandboxError for one that was not."""
+    if ran.end is not End.REFUSED:
+        return ran
+    why = errno.errorcode.get(ran.code, str(ran.code))
+    raise SandboxError(
+        f"no sandbox for a program: {ran.detail or 'a step'} failed with {why}\n{built}",
+        advice="this tells nothing about the kernel's answers; see the guest's memory and limits",
+    )
 
 
 class View(NamedTuple):
