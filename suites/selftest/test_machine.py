@@ -385,7 +385,7 @@ def test_choice_of_accelerator(plan: Plan, tmp_path: Path, monkeypatch: pytest.M
 
     def fails() -> None:
         tries.append("failed")
-        raise GuestHangError("nothing on the console")
+        raise GuestHangError("nothing on the console\nand more")
 
     said = Said()
 
@@ -421,7 +421,7 @@ def test_choice_of_accelerator(plan: Plan, tmp_path: Path, monkeypatch: pytest.M
     assert len(said.lines) == 2, "what is remembered is said too"
     verdict = accelerator.remembered(cache, plan.emulator)
     assert verdict is not None
-    assert (verdict.works, verdict.why) == (False, "nothing on the console")
+    assert (verdict.works, verdict.why) == (False, "nothing on the console\nand more")
     monkeypatch.setattr(accelerator.time, "time", lambda: verdict.when + 86_401)
     assert accelerator.remembered(cache, plan.emulator) is None
     assert choose("auto", lambda: None) == "kvm", "a bad verdict does not last for ever"

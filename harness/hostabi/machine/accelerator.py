@@ -101,7 +101,8 @@ def choose(
         verdict = _probe(emulator, cache, boot, lasting=lasting, progress=progress)
     if not verdict.works and verdict.why not in _told:
         _told.add(verdict.why)
-        progress.say(f"emulating, as KVM does not run kernels here: {verdict.why}")
+        first = verdict.why.partition("\n")[0]
+        progress.say(f"emulating, as KVM does not run kernels here: {first}")
     return "kvm" if verdict.works else "tcg"
 
 
