@@ -174,6 +174,17 @@ def test_cache_prune_frees_what_is_unused(tmp_path: Path) -> None:
     assert cache.sizes()["trees"] == 0
 
 
+def test_cache_prune_leaves_what_is_being_made(tmp_path: Path) -> None:
+    cache = Cache(tmp_path)
+
+    def build(folder: Path) -> None:
+        (folder / "half").touch()
+        cache.prune()
+        assert (folder / "half").exists()
+
+    assert (cache.folder("trees", "a", build) / "half").exists()
+
+
 def test_cache_keeps_what_was_used_last(tmp_path: Path) -> None:
     """What is beyond the count goes, unless somebody is at work on it."""
     cache = Cache(tmp_path)

@@ -220,7 +220,7 @@ class Cache:
                         self._prune(path, path.name.removesuffix(".part"), limit)
                 elif kind.is_dir() and kind.name != "locks":
                     for path in kind.iterdir():
-                        self._prune(path, f"{kind.name}-{path.name}", limit)
+                        self._prune(path, f"{kind.name}-{_made_for(path.name)}", limit)
         return before - self.size()
 
     def keep(self, kind: str, count: int) -> None:
@@ -249,6 +249,13 @@ class Cache:
 def _safe(name: str) -> str:
     """``name`` as one path component: suites and versions may hold a slash or a colon."""
     return "".join(char if char.isalnum() or char in "._+-~=" else "_" for char in name)
+
+
+def _made_for(name: str) -> str:
+    """The key that a folder of a thing, made or in the making, belongs to."""
+    if name.startswith(_TEMPORARY):
+        return name.removeprefix(_TEMPORARY).rpartition(".")[0]
+    return name
 
 
 def _touch(path: Path) -> None:
