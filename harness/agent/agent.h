@@ -31,7 +31,7 @@ struct agent {
 };
 extern struct agent agent;
 
-/* A request's payload, taken apart from front to back; nothing is copied. */
+/* payload.c: a request taken apart from front to back; nothing is copied. */
 struct cursor {
 	const uint8_t *start;
 	size_t length;
