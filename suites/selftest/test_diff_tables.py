@@ -71,6 +71,13 @@ def test_changes_in_words() -> None:
     assert describe(lists.findings[0]) == "without x; with z"
 
 
+def test_open_breaks_are_told_by_boundary() -> None:
+    gone = verdict(files("vm.block_dump", "kernel.kept"), files("kernel.kept"))
+    rows = deltas.open_breaks([gone]).splitlines()[2:]
+    assert [row.split() for row in rows] == [["1", "->", "2", "sysctls", "vm.block_dump", "gone"]]
+    assert deltas.open_breaks([verdict(files("a"), files("a", "b"))]) == ""
+
+
 def test_the_terminal_is_wide_enough() -> None:
     old = {f"CONFIG_{a}_{b}": "y" for a in ("NET", "CRYPTO", "SND", "USB") for b in range(30)}
     found = verdict(dict(old), {}, Kind.DEFAULT, surface="config")

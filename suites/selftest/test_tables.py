@@ -77,6 +77,12 @@ def test_a_cell_that_was_not_measured_is_not_a_pass() -> None:
                                                       " pass  "]  # fmt: skip
 
 
+def test_the_case_of_a_test_is_told_as_it_is() -> None:
+    masked = "conformance/test_paths.py::test_it_is_masked[/proc/sched_debug]"
+    text = tables.by_test(results(cell(NEW, masked)), "conformance")
+    assert "| paths: it is masked[/proc/sched_debug] |" in text
+
+
 def test_missing_cells_are_counted() -> None:
     shown = results(
         Planned("s", NEW, "syscalls", 3), cell(NEW, PIPES), Planned("s", OLD, "syscalls", 1),

@@ -97,8 +97,8 @@ def show(folder: Path, contents: Contents, compared: list[Verdict], progress: Pr
     parts += ["\n".join(lines) for lines in [tables.remarks(results, width=width)] if lines]
     if compared:
         parts.append(deltas.summary(compared))
-    if opened := sum(len(verdict.open_breaks) for verdict in compared):
-        parts.append(f"{opened} breaks that the ledger does not expect: see deltas.md")
+    if opened := deltas.open_breaks(compared):
+        parts.append(f"{opened}\n\nThe ledger does not expect these; all deltas are in deltas.md.")
     if results.ended is None:
         parts.append("The run did not come to its end: this is a part of it.")
     sys.stdout.write("\n\n".join(parts) + "\n")

@@ -106,6 +106,19 @@ def summary(verdicts: Sequence[Verdict], form: str = "simple") -> str:
     return tabulate(rows, headers=headers, tablefmt=form)
 
 
+def open_breaks(verdicts: Sequence[Verdict], form: str = "simple") -> str:
+    """The breaks that the ledger does not expect, one row for each group; empty without any."""
+    rows = [
+        [f"{verdict.old.line} -> {verdict.new.line}", item.surface, item.title, item.change]
+        for verdict in verdicts
+        for item in group(verdict.open_breaks)
+    ]
+    if not rows:
+        return ""
+    headers = ["boundary", "surface", "open break", "change"]
+    return tabulate(rows, headers=headers, tablefmt=form, disable_numparse=True)
+
+
 def terminal(verdicts: Sequence[Verdict], width: int = 100, detail: Detail | None = None) -> str:
     """Everything for a terminal of ``width`` columns."""
     detail = detail or Detail()

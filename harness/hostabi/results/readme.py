@@ -11,7 +11,7 @@ from tabulate import tabulate
 from hostabi.diff.verdict import Verdict
 from hostabi.errors import InputError, StorageError
 from hostabi.model import Class
-from hostabi.results import tables
+from hostabi.results import deltas, tables
 from hostabi.results.tables import MISSING, Results
 
 BEGIN = "<!-- results -->"
@@ -43,6 +43,8 @@ def text(results: Results, verdicts: Sequence[Verdict], link: str) -> str:
         f" source. [All tables]({link}): test by test, finding by finding, with the packages'"
         " checksums."
     )
+    if opened := deltas.open_breaks(verdicts, "github"):
+        parts += ["", "Breaks that are open, which no source known here explains:", "", opened]
     return "\n".join(parts)
 
 

@@ -288,7 +288,8 @@ def _short(test: str) -> str:
     """``pipes: order`` of ``syscalls/test_pipes.py::test_order``."""
     path, _, name = test.partition("::")
     topic = path.rpartition("/")[2].removeprefix("test_").removesuffix(".py")
-    return f"{topic}: {name.removeprefix('test_').replace('_', ' ')}"
+    name, bracket, case = name.removeprefix("test_").partition("[")
+    return f"{topic}: {name.replace('_', ' ')}{bracket}{case}"
 
 
 def _age(build: BuildUsed) -> tuple[list[int], str]:
