@@ -14,7 +14,7 @@ from kernelfakes import PACKERS, make_bzimage, make_elf, sample_btf
 from hostabi.errors import ImageError
 from hostabi.kernels import compression, image
 from hostabi.kernels.btf import btf_section
-from hostabi.kernels.config import embedded_config, parse_config, read_config
+from hostabi.kernels.config import config_text, embedded_config, parse_config
 
 ELF = make_elf({".text": bytes(range(256)) * 64, ".BTF": sample_btf()})
 
@@ -167,10 +167,10 @@ def test_configuration_is_parsed(tmp_path):
     assert parse_config(text) == expected
     path = tmp_path / "config.gz"
     path.write_bytes(gzip.compress(text.encode()))
-    assert read_config(path) == expected
+    assert parse_config(config_text(path)) == expected
     path.write_bytes(b"nothing")
     with pytest.raises(ImageError, match="no CONFIG_"):
-        read_config(path)
+        config_text(path)
 
 
 def test_configuration_inside_the_image_is_found():

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import errno
+import gzip
 from collections.abc import Sequence
+from pathlib import Path
+from types import SimpleNamespace
 from typing import cast
 
 import pytest
@@ -334,6 +337,18 @@ def test_configuration() -> None:
         "CONFIG_E": "5",
     }
     assert {fact.kind for fact in facts} == {Kind.DEFAULT}
+
+
+def test_a_packed_configuration_is_unpacked(tmp_path: Path) -> None:
+    """As /proc/config.gz of the kernel that runs is; nothing in it is no surface at all."""
+    packed = tmp_path / "config.gz"
+    packed.write_bytes(gzip.compress(b"CONFIG_A=y\n# CONFIG_B is not set\n"))
+    static = SimpleNamespace(build=SimpleNamespace(config=packed))
+    found = {fact.key: fact.value for fact in config.SURFACE.capture(source(FakeAgent(), static))}
+    assert found == {"CONFIG_A": "y", "CONFIG_B": "n"}
+    packed.write_bytes(gzip.compress(b"# nothing\n"))
+    with pytest.raises(HostabiError, match="no CONFIG_ setting"):
+        config.SURFACE.capture(source(FakeAgent(), static))
 
 
 def test_a_kernel_without_its_configuration() -> None:

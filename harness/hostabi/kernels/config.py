@@ -26,8 +26,8 @@ def parse_config(text: str) -> dict[str, str]:
     return found
 
 
-def read_config(path: Path) -> dict[str, str]:
-    """The settings in ``path``, which may be packed (``/proc/config.gz``).
+def config_text(path: Path) -> str:
+    """The text in ``path``, which may be packed (``/proc/config.gz``).
 
     Raises ImageError when it cannot be read or holds no setting at all.
     """
@@ -38,12 +38,12 @@ def read_config(path: Path) -> dict[str, str]:
         raise ImageError(f"{path}: cannot be read: {error.strerror}") from error
     if form := compression.recognise(data):
         data = compression.unpack(form, memoryview(data), _LIMIT, str(path))
-    found = parse_config(data.decode("utf-8", "replace"))
-    if not found:
+    text = data.decode("utf-8", "replace")
+    if not parse_config(text):
         raise ImageError(
             f"{path}: no CONFIG_ setting in it", advice="name the .config the kernel was built with"
         )
-    return found
+    return text
 
 
 def embedded_config(elf: bytes, name: str = "the image") -> str:

@@ -11,7 +11,7 @@ from hostabi.kernels import image
 from hostabi.kernels.btf import Btf, btf_section
 from hostabi.kernels.btf_types import Syscall
 from hostabi.kernels.build import Build
-from hostabi.kernels.config import embedded_config, parse_config, read_config
+from hostabi.kernels.config import config_text, embedded_config, parse_config
 from hostabi.kernels.modinfo import ModuleInfo, modules_of
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ class Static:
     def config(self) -> dict[str, str]:
         """The build configuration, from its file or else from the image (CONFIG_IKCONFIG)."""
         if self.build.config is not None:
-            return read_config(self.build.config)
+            return parse_config(config_text(self.build.config))
         text = ""
         if self.build.image is not None:
             text = embedded_config(image.vmlinux(self.build.image), str(self.build.image))

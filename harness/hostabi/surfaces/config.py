@@ -8,6 +8,7 @@ from pathlib import Path
 
 from hostabi.diff import keys
 from hostabi.errors import CallError, HostabiError
+from hostabi.kernels.config import config_text
 from hostabi.model import Certainty, Fact, Kind, Variant
 from hostabi.surfaces.source import Source
 
@@ -36,11 +37,7 @@ class Config:
         """Read it from the package, else from /proc/config.gz of the kernel that runs."""
         file = _file(source)
         if file is not None:
-            try:
-                text = file.read_bytes()[:_LIMIT]
-            except OSError as error:
-                raise HostabiError(f"{file}: cannot be read: {error.strerror}") from error
-            return facts(text.decode(errors="replace"), how="package", certainty=Certainty.DERIVED)
+            return facts(config_text(file), how="package", certainty=Certainty.DERIVED)
         return facts(_running(source), how="/proc/config.gz", certainty=Certainty.READ)
 
 
