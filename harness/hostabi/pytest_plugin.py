@@ -97,6 +97,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default="with",
         help="tests that run over all kernels at once; they need two kernels or more",
     )
+    group.addoption(
+        "--scratch",
+        choices=("tmpfs", "ext4", "overlay"),
+        default="tmpfs",
+        help="the file system that programs of syscalls work on in a guest",
+    )
     group.addoption("--deadline", type=float, default=600.0, help="seconds for one test")
 
 
@@ -109,6 +115,8 @@ def pytest_configure(config: pytest.Config) -> None:
     except HostabiError as error:
         raise pytest.UsageError(str(error)) from error
     config.stash[_RUNTIMES] = split_specs(config.getoption("--runtime"))
+    if config.getoption("--scratch") != "tmpfs" and config.getoption("--journal"):
+        raise pytest.UsageError("--scratch: a journal's cells are those of tmpfs; leave out one")
 
 
 def _expand(config: pytest.Config) -> tuple[str, ...]:

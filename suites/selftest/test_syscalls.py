@@ -10,10 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from hostabi.agent.program import End, Pointer, Program, Ran, Result, Store, Word
+from hostabi.agent.program import End, Pointer, Program, Ran, Result, Sandbox, Scratch, Store, Word
 from hostabi.errors import InputError
 from hostabi.syscalls import generate, names, printers, table, types
 from hostabi.syscalls.builder import Builder
+from hostabi.syscalls.cases import SCRATCH, Script
+from hostabi.syscalls.probes import features
 from hostabi.syscalls.table import C
 from hostabi.syscalls.trace import Trace, normalised
 
@@ -216,3 +218,23 @@ def test_python_source_makes_the_same_program(sample):
     found: dict[str, Program] = {}
     exec(printers.to_python(sample.program), found)
     assert found["program"] == sample.program
+
+
+def test_programs_and_probes_work_where_the_suite_says():
+    """``--scratch`` names the file system for whatever names no sandbox of its own."""
+
+    class Recording:
+        used: list[Sandbox] = []  # noqa: RUF012
+
+        def run(self, programs, sandbox=Sandbox()):
+            self.used.append(sandbox)
+            return [Ran(End.EXITED, 0, ()) for _ in programs]
+
+    token = SCRATCH.set(Scratch.OVERLAY)
+    try:
+        assert Script().case().sandbox.scratch is Scratch.OVERLAY
+        features(Recording())
+    finally:
+        SCRATCH.reset(token)
+    assert [sandbox.scratch for sandbox in Recording.used] == [Scratch.OVERLAY]
+    assert Script().case().sandbox.scratch is Scratch.TMPFS

@@ -9,8 +9,10 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis.database import DirectoryBasedExampleDatabase
 
 from hostabi import resources
+from hostabi.agent.program import Scratch
 from hostabi.pytest_plugin import unsupported
 from hostabi.syscalls.budget import bounded
+from hostabi.syscalls.cases import SCRATCH
 from hostabi.syscalls.counting import counted
 from hostabi.syscalls.probes import features as probe
 
@@ -39,6 +41,7 @@ settings.register_profile(
 @pytest.hookimpl(trylast=True)
 def pytest_configure(config: pytest.Config) -> None:
     """The same programs in every run, unless a seed or a profile is named."""
+    SCRATCH.set(Scratch(config.getoption("--scratch")))
     if config.getoption("--hypothesis-profile", default=None):
         return
     if config.getoption("--hypothesis-seed", default=None) is not None:

@@ -9,13 +9,14 @@ case that fails. The same cases run on one kernel (:func:`hold`) and, through
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence, Set
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from itertools import chain
 from typing import Protocol, TypeVar
 
 from hypothesis import strategies as st
 
-from hostabi.agent.program import Program, Ran, Sandbox
+from hostabi.agent.program import Program, Ran, Sandbox, Scratch
 from hostabi.syscalls import budget, counting
 from hostabi.syscalls.builder import ARENA, Builder, Built, Ref, Slot, Value
 from hostabi.syscalls.table import result_name
@@ -37,6 +38,15 @@ class Runner(Protocol):
         """Run each program in a child of its own; one answer for each, in order."""
 
 
+SCRATCH: ContextVar[Scratch] = ContextVar("scratch", default=Scratch.TMPFS)
+"""The file system that programs work on, unless their sandbox names another."""
+
+
+def plain_sandbox() -> Sandbox:
+    """A bare child that works on :data:`SCRATCH`."""
+    return Sandbox(scratch=SCRATCH.get())
+
+
 @dataclass(frozen=True)
 class Case:
     """A program and its property. ``needs`` are features (see :mod:`.probes`) it relies on."""
@@ -44,7 +54,7 @@ class Case:
     built: Built
     checks: tuple[Check, ...] = ()
     needs: frozenset[str] = frozenset()
-    sandbox: Sandbox = field(default_factory=Sandbox)
+    sandbox: Sandbox = field(default_factory=plain_sandbox)
 
     def check(self, trace: Trace) -> None:
         """Hold the trace against the property.
@@ -121,7 +131,9 @@ class Script(Builder):
 
     def case(self, sandbox: Sandbox | None = None) -> Case:
         """The case so far."""
-        return Case(self.build(), tuple(self._checks), frozenset(self.needs), sandbox or Sandbox())
+        return Case(
+            self.build(), tuple(self._checks), frozenset(self.needs), sandbox or plain_sandbox()
+        )
 
 
 def first_difference(found: bytes, meant: bytes) -> str:

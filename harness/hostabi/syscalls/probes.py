@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from hostabi.agent.program import End
 from hostabi.errors import GuestHangError
 from hostabi.syscalls.builder import Builder, Ref
-from hostabi.syscalls.cases import Runner
+from hostabi.syscalls.cases import Runner, plain_sandbox
 from hostabi.syscalls.table import C
 from hostabi.syscalls.trace import Trace, ran_at_all
 
@@ -117,7 +117,7 @@ def features(runner: Runner, probes: Sequence[Probe] = PROBES) -> frozenset[str]
         builder = Builder()
         ref = probe.build(builder)
         built.append((probe.name, builder.build(), ref))
-    answers = runner.run([program.program for _, program, _ in built])
+    answers = runner.run([program.program for _, program, _ in built], plain_sandbox())
     found = list(zip(built, answers, strict=True))
     for (name, program, _), ran in found:
         if ran_at_all(program, ran).end is End.TIMED_OUT:
