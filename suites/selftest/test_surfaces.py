@@ -262,6 +262,14 @@ def test_what_a_namespace_starts_with_is_told_where_it_differs() -> None:
     assert "net.y#userns-value" not in facts
 
 
+def test_a_value_that_changes_by_itself_is_not_another_one_inside() -> None:
+    """Else the fact would come and go with the moment of the two looks."""
+    looks = [[sysctl("net/x", b"5\n")], [sysctl("net/x", b"6\n")]]
+    facts = captured(FakeAgent(looks=looks, inside=[sysctl("net/x", b"7\n")]))
+    assert facts["net.x#value"].kind is Kind.VOLATILE
+    assert "net.x#userns-value" not in facts
+
+
 def test_modules_are_loaded_by_root_only() -> None:
     look = [[sysctl("vm/x", b"5\n")]]
     root, nobody = FakeAgent(looks=look), FakeAgent(looks=look, euid=65534)

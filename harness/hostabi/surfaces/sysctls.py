@@ -206,7 +206,10 @@ def _inside_facts(
     access = keys.WRITABLE if inside.writable else keys.READABLE
     facts = [Fact(f"{name}#{keys.ACCESS}", access, how=how)]
     if inside.content is not None and inside.content != outside.content:
-        facts.append(_value_fact(f"{name}#userns-value", inside, kind))
+        fact = _value_fact(f"{name}#userns-value", inside, kind)
+        # of a value that changes by itself, being another one says nothing
+        if fact.kind is not Kind.VOLATILE:
+            facts.append(fact)
     return facts
 
 
