@@ -106,6 +106,9 @@ void sandbox_end(const struct wire_sandbox *box, pid_t pid, struct wire_ran *ran
 /* Makes 0, 1 and 2 a /dev/null of their own and closes all others. */
 int plain_descriptors(void);
 
+/* call.c: one system call; what it forks waits to be killed (pause) or ends at once with status 0 */
+int64_t call_make(int64_t number, uint32_t abi, const uint64_t *arguments, bool pause);
+
 /* files.c: after ms a read or write that blocks gives up with EINTR; 0 ends that */
 void patience(int ms);
 /* In a child, whose signal handlers are gone. */

@@ -23,52 +23,6 @@ struct plan {
 	uint8_t *bytes;
 };
 
-/*
- * One system call as the kernel takes it: number, six registers, whether it
- * can return in a new process. Nothing of the C library is between, for the
- * program may have broken it. The child of a fork returns 0; it ends at once,
- * in registers only, because it may share this stack.
- */
-long raw_call(long number, const uint64_t *registers, long forks);
-#if defined(__x86_64__)
-__asm__(".text\n"
-	".globl raw_call\n"
-	".type raw_call, @function\n"
-	"raw_call:\n"
-	"	pushq %rbx\n"
-	"	movq %rdx, %rbx\n"
-	"	movq %rdi, %rax\n"
-	"	movq %rsi, %r11\n"
-	"	movq 0(%r11), %rdi\n"
-	"	movq 8(%r11), %rsi\n"
-	"	movq 16(%r11), %rdx\n"
-	"	movq 24(%r11), %r10\n"
-	"	movq 32(%r11), %r8\n"
-	"	movq 40(%r11), %r9\n"
-	"	syscall\n"
-	"	testq %rbx, %rbx\n"
-	"	jz 1f\n"
-	"	testq %rax, %rax\n"
-	"	jnz 1f\n"
-	"	xorl %edi, %edi\n"
-	"	movl $60, %eax\n"
-	"	syscall\n"
-	"	ud2\n"
-	"1:	popq %rbx\n"
-	"	retq\n"
-	".size raw_call, . - raw_call\n");
-#else
-#error "raw_call is written for x86_64 only"
-#endif
-
-static bool forks(int64_t number)
-{
-	/* The x32 bit selects the other table, whose numbers for these are the same. */
-	uint32_t low = (uint32_t)number & ~0x40000000U;
-
-	return low == SYS_fork || low == SYS_vfork || low == SYS_clone || low == SYS_clone3;
-}
-
 static uint64_t resolve(const struct plan *plan, const struct wire_value *value)
 {
 	const volatile uint8_t *arena = (const volatile uint8_t *)WIRE_ARENA;
@@ -117,6 +71,7 @@ static void keep_outputs(const struct plan *plan, uint32_t call)
 static _Noreturn void execute(const struct plan *plan)
 {
 	const struct wire_store *next = plan->stores;
+	bool pause = plan->program->flags & WIRE_PAUSE_CHILDREN;
 	uint64_t registers[WIRE_ARGUMENTS];
 
 	for (uint32_t i = 0; i < plan->program->calls; i++) {
@@ -126,12 +81,12 @@ static _Noreturn void execute(const struct plan *plan)
 			store(plan, next++);
 		for (uint32_t a = 0; a < WIRE_ARGUMENTS; a++)
 			registers[a] = a < call->arguments ? resolve(plan, &call->argument[a]) : 0;
-		plan->values[i] = raw_call((long)call->number, registers, forks(call->number));
+		plan->values[i] = call_make(call->number, call->abi, registers, pause);
 		*(volatile uint32_t *)&board->done = i + 1;
 		keep_outputs(plan, i);
 	}
 	memset(registers, 0, sizeof(registers));
-	raw_call(SYS_exit_group, registers, 0);
+	call_make(SYS_exit_group, WIRE_NATIVE, registers, false);
 	__builtin_trap();	/* a filter of the program's own may have refused to let it go */
 }
 
@@ -177,7 +132,7 @@ static bool plan_fits(const struct plan *plan)
 		const struct wire_call *call = &plan->calls[i];
 
 		stores += call->stores;
-		if (call->arguments > WIRE_ARGUMENTS)
+		if (call->arguments > WIRE_ARGUMENTS || call->abi > WIRE_IA32)
 			return false;
 		for (uint32_t a = 0; a < call->arguments; a++)
 			if (!value_fits(plan, &call->argument[a]))

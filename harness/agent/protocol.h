@@ -20,7 +20,7 @@
 #include <stdint.h>
 
 #define WIRE_MAGIC 0x49424148
-#define WIRE_VERSION 2
+#define WIRE_VERSION 3
 /* The longest payload either side accepts, in bytes. */
 #define WIRE_LIMIT 33554432
 /* Where a program's arena lies, the same on every kernel. */
@@ -92,7 +92,9 @@ enum wire_scratch {
 
 enum wire_sandbox_flag {
 	WIRE_MAP_ROOT = 1,
-	WIRE_NO_NEW_PRIVS = 2
+	WIRE_NO_NEW_PRIVS = 2,
+	WIRE_OWN_PROC = 4,	/* mount a proc of its own PID namespace at /proc */
+	WIRE_OWN_SYS = 8	/* mount a sysfs of its own network namespace at /sys */
 };
 
 struct wire_sandbox {
@@ -125,10 +127,19 @@ struct wire_store {
 	struct wire_value value;
 };
 
+/* How a call enters the kernel, and by which table its number is read. */
+enum wire_abi {
+	WIRE_NATIVE = 0,	/* syscall */
+	WIRE_X32 = 1,		/* syscall, the number with bit 30 set */
+	WIRE_IA32 = 2		/* int $0x80: each argument is cut to 32 bits */
+};
+
 struct wire_call {
 	int64_t number;
 	uint32_t arguments;
 	uint32_t stores;	/* how many of the program's next stores belong to this call */
+	uint32_t abi;		/* one of wire_abi */
+	uint32_t reserved;
 	struct wire_value argument[6];
 };
 
@@ -140,6 +151,10 @@ struct wire_output {
 	uint32_t reserved;
 };
 
+enum wire_program_flag {
+	WIRE_PAUSE_CHILDREN = 1	/* what a call forks waits to be killed; else it ends at once */
+};
+
 /* Then calls, stores, outputs and data (padded). */
 struct wire_program {
 	uint32_t calls;
@@ -147,7 +162,7 @@ struct wire_program {
 	uint32_t outputs;
 	uint32_t data;		/* bytes the arena starts with */
 	uint32_t arena;		/* bytes */
-	uint32_t reserved;
+	uint32_t flags;		/* bits of wire_program_flag */
 };
 
 /* WIRE_RUN: then the filter (padded) and the programs. */
@@ -223,7 +238,7 @@ struct wire_write {
 
 enum wire_walk_flag {
 	WIRE_FOLLOW_MOUNTS = 1,
-	WIRE_IN_SANDBOX = 2
+	WIRE_SKIP_NUMBERS = 2	/* pass over names of digits only, such as processes in proc(5) */
 };
 
 /* WIRE_WALK: then the filter (padded) and the path. */
@@ -233,6 +248,8 @@ struct wire_walk {
 	uint32_t contents;	/* bytes kept of each regular file; 0 opens none */
 	uint32_t entries;	/* most entries to answer */
 	uint32_t flags;		/* bits of wire_walk_flag */
+	uint32_t depth;		/* levels below the path; 0 is as deep as a walk goes */
+	uint32_t reserved;
 };
 
 struct wire_walked {

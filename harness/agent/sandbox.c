@@ -119,6 +119,17 @@ static void pass_gate(void)
 		syscall(SYS_futex, &board->gate, FUTEX_WAIT, GATE_CLOSED, NULL, NULL, 0);
 }
 
+/* proc(5) and sysfs(5) show the namespaces of whoever mounts them. */
+static void mount_own(uint32_t flags)
+{
+	static const unsigned long plain = MS_NOSUID | MS_NODEV | MS_NOEXEC;
+
+	if (flags & WIRE_OWN_PROC && mount("proc", "/proc", "proc", plain, NULL) < 0)
+		refuse_child("own proc");
+	if (flags & WIRE_OWN_SYS && mount("sysfs", "/sys", "sysfs", plain, NULL) < 0)
+		refuse_child("own sysfs");
+}
+
 static void set_limits(void)
 {
 	static const struct rlimit core = { 0, 0 }, files = { 1024, 4096 };
@@ -175,6 +186,7 @@ static void set_up(const struct wire_sandbox *box, const void *filter, const cha
 		pass_gate();
 	if (box->namespaces & CLONE_NEWNS && mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
 		refuse_child("private mounts");
+	mount_own(box->flags);
 	if (chdir(folder) < 0)
 		refuse_child("scratch folder");
 	umask(022);
@@ -199,6 +211,9 @@ pid_t sandbox_fork(const struct wire_sandbox *box, const void *filter)
 
 	if (box->namespaces & ~NAMESPACES || box->filter % sizeof(struct sock_filter))
 		return refuse("request", EINVAL);
+	/* Elsewhere they would cover those of the agent. */
+	if (box->flags & (WIRE_OWN_PROC | WIRE_OWN_SYS) && !(box->namespaces & CLONE_NEWNS))
+		return refuse("own proc", EINVAL);
 	error = scratch_make(box->scratch, uid, gid, &folder);
 	if (error)
 		return refuse("scratch", -error);

@@ -194,6 +194,19 @@ full:
 static bool descend(struct stroll *stroll, int folder, const char *name, int depth,
 		    struct wire_entry *own);
 
+static bool enters(const struct stroll *stroll, const struct stat *status, int depth)
+{
+	const struct wire_walk *ask = stroll->ask;
+
+	return S_ISDIR(status->st_mode) && (!ask->depth || (uint32_t)depth < ask->depth) &&
+	       (status->st_dev == stroll->device || ask->flags & WIRE_FOLLOW_MOUNTS);
+}
+
+static bool skips(const struct stroll *stroll, const char *name)
+{
+	return stroll->ask->flags & WIRE_SKIP_NUMBERS && !name[strspn(name, "0123456789")];
+}
+
 static bool visit(struct stroll *stroll, int folder, const char *name, int depth)
 {
 	size_t length = strlen(stroll->path);
@@ -201,6 +214,8 @@ static bool visit(struct stroll *stroll, int folder, const char *name, int depth
 	struct stat status;
 	bool on;
 
+	if (skips(stroll, name))
+		return true;
 	if (length + strlen(name) + 2 > sizeof(stroll->path)) {
 		stroll->head->truncated = 1;
 		return true;
@@ -210,8 +225,7 @@ static bool visit(struct stroll *stroll, int folder, const char *name, int depth
 	strcat(stroll->path, name);
 	entry = add(stroll, folder, name, &status);
 	on = entry;
-	if (on && S_ISDIR(status.st_mode) &&
-	    (status.st_dev == stroll->device || stroll->ask->flags & WIRE_FOLLOW_MOUNTS))
+	if (on && enters(stroll, &status, depth + 1))
 		on = descend(stroll, folder, name, depth + 1, entry);
 	stroll->path[length] = '\0';
 	return on;

@@ -330,9 +330,14 @@ class Agent:
         contents: int = 0,
         sandbox: Sandbox | None = None,
         follow_mounts: bool = False,
+        skip_numbers: bool = False,
+        depth: int = 0,
         limit: int = 200_000,
     ) -> list[Entry]:
         """All entries of the tree at ``path``, itself first, in the order of their names.
+
+        With ``depth`` > 0 only so many levels below it; ``skip_numbers`` passes
+        over names of digits only, such as the processes in /proc.
 
         With ``contents`` > 0 regular files are read up to so many bytes each
         and tried for writing. Links are never followed and devices never
@@ -341,7 +346,14 @@ class Agent:
         """
         box = sandbox or Sandbox(timeout=_WALK)
         payload = messages.encode_walk(
-            path, contents, limit, follow_mounts, sandbox=box, scale=self.timeout_scale
+            path,
+            contents,
+            limit,
+            sandbox=box,
+            scale=self.timeout_scale,
+            follow_mounts=follow_mounts,
+            skip_numbers=skip_numbers,
+            depth=depth,
         )
         answer = self._named(path, constants.WIRE_WALK, payload, timeout=box.timeout)
         entries, truncated = self._decode(messages.decode_walked, answer)

@@ -7,7 +7,18 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from hostabi.agent.program import Argument, End, Pointer, Program, Ran, Result, Sandbox, Scratch
+from hostabi.agent.program import (
+    Abi,
+    Argument,
+    Children,
+    End,
+    Pointer,
+    Program,
+    Ran,
+    Result,
+    Sandbox,
+    Scratch,
+)
 from hostabi.agent.records import Completed, Entry, Hello
 from hostabi.agent.wire import LIMIT, VERSION, Reader, constants, ffi, layout, pack, pad, text
 from hostabi.errors import InputError, ProtocolError
@@ -21,6 +32,11 @@ _SCRATCH = {
     Scratch.TMPFS: constants.WIRE_SCRATCH_TMPFS,
     Scratch.EXT4: constants.WIRE_SCRATCH_EXT4,
     Scratch.OVERLAY: constants.WIRE_SCRATCH_OVERLAY,
+}
+_ABIS: dict[Abi, int] = {
+    Abi.NATIVE: constants.WIRE_NATIVE,
+    Abi.X32: constants.WIRE_X32,
+    Abi.IA32: constants.WIRE_IA32,
 }
 _ENDS = {
     constants.WIRE_EXITED: End.EXITED,
@@ -69,14 +85,16 @@ def encode_program(program: Program) -> bytes:
     calls, stores = [], []
     for call in program.calls:
         arguments = [_value(argument) for argument in call.arguments]
-        calls.append((call.number, len(arguments), len(call.stores), arguments))
+        counts = len(arguments), len(call.stores)
+        calls.append((call.number, *counts, _ABIS[call.abi], 0, arguments))
         if call.stores:
             stores += [(store.offset, store.size, _value(store.value)) for store in call.stores]
     outputs = [(output.call, output.offset, output.length) for output in program.outputs]
-    counts = (len(calls), len(stores), len(outputs), len(program.data), program.arena)
+    flags = constants.WIRE_PAUSE_CHILDREN if program.children is Children.PAUSE else 0
+    head = (len(calls), len(stores), len(outputs), len(program.data), program.arena, flags)
     try:
         parts = [
-            ffi.buffer(ffi.new("struct wire_program *", counts)),
+            ffi.buffer(ffi.new("struct wire_program *", head)),
             ffi.buffer(ffi.new("struct wire_call[]", calls)),
             ffi.buffer(ffi.new("struct wire_store[]", stores)),
             ffi.buffer(ffi.new("struct wire_output[]", outputs)),
@@ -90,6 +108,8 @@ def encode_sandbox(sandbox: Sandbox, scale: float = 1.0) -> dict[str, object]:
     """The fields of a sandbox; ``scale`` stretches its time-out. The filter is sent apart."""
     flags = constants.WIRE_MAP_ROOT if sandbox.map_root else 0
     flags |= constants.WIRE_NO_NEW_PRIVS if sandbox.no_new_privs else 0
+    flags |= constants.WIRE_OWN_PROC if sandbox.own_proc else 0
+    flags |= constants.WIRE_OWN_SYS if sandbox.own_sys else 0
     return {
         "namespaces": sandbox.namespaces,
         "uid": sandbox.uid,
@@ -218,17 +238,28 @@ def decode_completed(payload: bytes) -> Completed:
 
 
 def encode_walk(
-    path: str, contents: int, entries: int, follow_mounts: bool, *, sandbox: Sandbox, scale: float
+    path: str,
+    contents: int,
+    entries: int,
+    *,
+    sandbox: Sandbox,
+    scale: float,
+    follow_mounts: bool = False,
+    skip_numbers: bool = False,
+    depth: int = 0,
 ) -> bytes:
     """A walk of the tree at ``path``."""
     raw = path_bytes(path)
+    flags = constants.WIRE_FOLLOW_MOUNTS if follow_mounts else 0
+    flags |= constants.WIRE_SKIP_NUMBERS if skip_numbers else 0
     head = pack(
         "wire_walk",
         sandbox=encode_sandbox(sandbox, scale),
         path=len(raw),
         contents=contents,
         entries=entries,
-        flags=constants.WIRE_FOLLOW_MOUNTS if follow_mounts else 0,
+        flags=flags,
+        depth=depth,
     )
     return head + pad(sandbox.seccomp) + raw
 

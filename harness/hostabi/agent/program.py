@@ -45,6 +45,18 @@ class Store:
     size: int = 8
 
 
+class Abi(enum.StrEnum):
+    """How a call enters the kernel, and by which table its number is read."""
+
+    NATIVE = "native"
+    """``syscall``; numbers of asm/unistd_64.h."""
+    X32 = "x32"
+    """``syscall`` with bit 30 of the number set, which the agent does; asm/unistd_x32.h."""
+    IA32 = "ia32"
+    """``int $0x80``; asm/unistd_32.h. Arguments are cut to 32 bits, so that the arena is out
+    of reach, and of a result only an errno has a sign."""
+
+
 @dataclass(frozen=True, slots=True)
 class Call:
     """One system call by number, with up to six arguments; the others are 0."""
@@ -52,6 +64,7 @@ class Call:
     number: int
     arguments: tuple[Argument, ...] = ()
     stores: tuple[Store, ...] = ()
+    abi: Abi = Abi.NATIVE
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,18 +76,29 @@ class Output:
     length: int
 
 
+class Children(enum.StrEnum):
+    """What a process does that a program's call makes (fork, vfork, clone, clone3)."""
+
+    END = "end"
+    """End at once with status 0."""
+    PAUSE = "pause"
+    """Wait to be killed, as a living target for other calls; it is when the program ends. A
+    call that waits for the end of its child, such as vfork, does not return."""
+
+
 @dataclass(frozen=True, slots=True)
 class Program:
     """Calls made one after another. ``data`` is what the arena of ``arena`` bytes starts with.
 
-    A process that a call makes (fork, clone) ends at once with status 0: only
-    the first process goes on, so that what is recorded has one author.
+    Only the first process makes them, so that what is recorded has one author;
+    ``children`` says what becomes of a process that a call makes.
     """
 
     calls: tuple[Call, ...]
     data: bytes = b""
     arena: int = 65536
     outputs: tuple[Output, ...] = ()
+    children: Children = Children.END
 
 
 class Scratch(enum.StrEnum):
@@ -93,6 +117,8 @@ class Sandbox:
     program is process 1. With CLONE_NEWUSER one identity is mapped: ``uid``
     outside is 0 inside (``map_root``) or keeps its number. Where the agent has
     no privileges, 0 stands for the agent's own user and any other is refused.
+    With CLONE_NEWNS, ``own_proc`` mounts a proc(5) of the program's own PID
+    namespace at /proc, ``own_sys`` a sysfs(5) of its own network namespace at /sys.
     ``timeout`` is in seconds; ``seccomp`` is an array of struct sock_filter,
     seccomp(2), loaded last.
     """
@@ -105,6 +131,8 @@ class Sandbox:
     scratch: Scratch = Scratch.TMPFS
     timeout: float = 2.0
     seccomp: bytes = b""
+    own_proc: bool = False
+    own_sys: bool = False
 
 
 class End(enum.StrEnum):
