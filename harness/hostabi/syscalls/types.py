@@ -8,10 +8,15 @@ the declarations against the headers (see :mod:`hostabi.syscalls.generate`).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+import threading
+from collections.abc import Iterable, Mapping
+from functools import cache
+from pathlib import Path
 from types import MappingProxyType
 from typing import TypeAlias
 
+import msgspec
 from cffi import FFI
 
 _PLAIN = """
@@ -49,6 +54,11 @@ struct siginfo {
     int si_signo; int si_errno; int si_code; int __pad0;
     int si_pid; unsigned int si_uid; long si_value; unsigned char tail[96];
 };
+struct msghdr {
+    void *msg_name; int msg_namelen; struct iovec *msg_iov; size_t msg_iovlen;
+    void *msg_control; size_t msg_controllen; unsigned int msg_flags;
+};
+struct cmsghdr { size_t cmsg_len; int cmsg_level; int cmsg_type; };
 struct signalfd_siginfo {
     uint32_t ssi_signo; int32_t ssi_errno; int32_t ssi_code; uint32_t ssi_pid;
     uint32_t ssi_uid; int32_t ssi_fd; uint32_t ssi_tid; uint32_t ssi_band;
@@ -61,9 +71,28 @@ struct signalfd_siginfo {
 
 _PACKED = "struct epoll_event { uint32_t events; uint64_t data; };"
 
+DATA = Path(__file__).parent / "data" / "types.json"
+
+
+class Declaration(msgspec.Struct, frozen=True):
+    """A type as cffi reads it. ``needs`` are other declared types it consists of."""
+
+    text: str
+    packed: bool
+    needs: tuple[str, ...]
+
+
+Declared: TypeAlias = dict[str, Declaration]
+
+
+def declare_own(target: FFI) -> None:
+    """Declare what is written down here by hand."""
+    target.cdef(_PLAIN)
+    target.cdef(_PACKED, packed=True)
+
+
 ffi = FFI()
-ffi.cdef(_PLAIN)
-ffi.cdef(_PACKED, packed=True)
+declare_own(ffi)
 
 Struct: TypeAlias = FFI.CData
 """A cffi struct, filled by the host or decoded from what a kernel wrote."""
@@ -116,20 +145,59 @@ VOLATILE: Mapping[str, frozenset[str]] = MappingProxyType(
 """
 
 
+@cache
+def declared() -> Declared:
+    """Every declaration that was made from the headers, by the type's name."""
+    return msgspec.json.decode(DATA.read_bytes(), type=Declared)
+
+
+def closure(declarations: Declared, names: Iterable[str]) -> list[str]:
+    """``names`` and what they consist of, each after what it needs; unknown ones are left out."""
+    order: dict[str, None] = {}
+
+    def visit(name: str) -> None:
+        if name in declarations and name not in order:
+            for other in declarations[name].needs:
+                visit(other)
+            order[name] = None
+
+    for name in names:
+        visit(name)
+    return list(order)
+
+
+_TAGGED = re.compile(r"(?:struct|union) \w+")
+_LOCK = threading.Lock()
+_READY: set[str] = set()
+
+
+def need(name: str) -> str:
+    """Have ``ffi`` know the type ``name``; returns it. A kernel has thousands: few are needed."""
+    tagged = _TAGGED.match(name)
+    if tagged and tagged[0] not in _READY and tagged[0] not in HEADERS:
+        with _LOCK:
+            for each in closure(declared(), [tagged[0]]):
+                if each not in _READY:
+                    ffi.cdef(declared()[each].text, packed=declared()[each].packed)
+                    _READY.add(each)
+    return name
+
+
 def size(name: str) -> int:
     """Size in bytes of the type ``name`` ("struct stat", "unsigned int")."""
-    return int(ffi.sizeof(name))
+    return int(ffi.sizeof(need(name)))
 
 
 def fields(name: str) -> list[tuple[str, int, int]]:
     """(field, offset, size in bytes) of each field of the struct ``name``."""
+    need(name)
     described = ffi.typeof(name).fields or ()
     return [(field, info.offset, ffi.sizeof(info.type)) for field, info in described]
 
 
 def decode(name: str, raw: bytes) -> Struct:
     """The struct ``name`` as a kernel wrote it; a short ``raw`` is filled with zeros."""
-    value = ffi.new(f"{name} *")
+    value = ffi.new(f"{need(name)} *")
     ffi.memmove(value, raw, min(len(raw), size(name)))
     return value
 

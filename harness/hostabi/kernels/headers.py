@@ -1,0 +1,230 @@
+"""What the headers of a kernel promise to user space: types, enumerators and macros.
+
+A tree of UAPI headers (Debian's linux-libc-dev) is compiled as a whole, for a
+target whose compiler writes BTF, so that the types of headers and those of an
+image are read by the same code. Nothing is parsed by hand but names: what a
+name means, the compiler says.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from elftools.elf.elffile import ELFFile
+
+from hostabi.compiler import run_compiler
+from hostabi.errors import InputError
+from hostabi.kernels.btf import Btf, btf_section
+
+FOLDERS = ("linux", "asm", "misc", "mtd")
+"""Folders of the tree whose headers are taken; drivers' own (drm, sound, rdma) are not."""
+
+_FIRST = (
+    "linux/types.h",
+    "linux/time.h",
+    "linux/socket.h",
+    "linux/in.h",
+    "linux/in6.h",
+    "linux/if.h",
+)
+"""Headers that others use without including them."""
+
+_OTHER_ABIS = ("_32", "_x32")
+"""Ends of the names of asm/ headers that give other values to the same names."""
+
+_LIBC = {
+    "stddef.h": "typedef unsigned long size_t;\ntypedef long ptrdiff_t;\n"
+    "#define NULL ((void *)0)\n#define offsetof __builtin_offsetof\n",
+    "stdint.h": "#include <linux/types.h>\n#include <stddef.h>\n"
+    + "".join(
+        f"typedef __{sign}{bits} {'u' if sign == 'u' else ''}int{bits}_t;\n"
+        for sign in "us"
+        for bits in (8, 16, 32, 64)
+    )
+    + "typedef unsigned long uintptr_t;\ntypedef long ssize_t;\ntypedef long off_t;\n"
+    "typedef int pid_t;\ntypedef unsigned uid_t;\ntypedef unsigned gid_t;\ntypedef long time_t;\n",
+    "stdbool.h": "#define bool _Bool\n",
+    "sys/socket.h": "#include <stdint.h>\ntypedef unsigned short sa_family_t;\n"
+    "#include <linux/socket.h>\n#define sockaddr_storage __kernel_sockaddr_storage\n"
+    "struct sockaddr { sa_family_t sa_family; char sa_data[14]; };\n",
+    "netinet/in.h": "#include <sys/socket.h>\n#include <linux/in.h>\n#include <linux/in6.h>\n",
+    "string.h": "#include <stdint.h>\nvoid *memset(void *, int, size_t);\n"
+    "void *memcpy(void *, const void *, size_t);\nsize_t strlen(const char *);\n",
+    **dict.fromkeys(
+        ("sys/types.h", "sys/ioctl.h", "sys/time.h", "limits.h", "errno.h", "time.h", "stdlib.h"),
+        "#include <stdint.h>\n",
+    ),
+}
+"""What UAPI headers expect of a C library, and no more: only the kernel's names are wanted."""
+
+_FLAGS = (
+    "-target",
+    "bpfel-freestanding",
+    "-nostdinc",
+    "-ferror-limit=0",
+    "-w",
+    "-D__x86_64__",
+    "-D__linux__",
+    "-U__bpf__",
+)
+_ROUNDS = 24
+"""Compilations in which what does not compile is left out, before we give up."""
+_SOURCE = "roots.c"
+
+_FAULT = re.compile(rf"^(?:In file included from )?{_SOURCE}:(\d+)", re.MULTILINE)
+_MACRO = re.compile(r"^#define ([A-Za-z_]\w*) +\S", re.MULTILINE)
+_TAGGED = re.compile(r"\b(struct|union|enum)\s+(?:__attribute__\(\(.*?\)\)\s*)?([A-Za-z_]\w*)\s*\{")
+_TYPEDEF = re.compile(r"\btypedef\s+(?:struct|union|enum)\s*\{")
+_ENUM = re.compile(r"\benum\b[^{};()]*\{([^{}]*)\}")
+_ENUMERATOR = re.compile(r"(?:^|,)\s*([A-Za-z_]\w*)")
+
+
+@dataclass(frozen=True)
+class Headers:
+    """What a tree of headers defines.
+
+    ``values`` are macros and enumerators that are integer constants, ``types``
+    the tagged types as C spells them (``struct open_how``), ``btf`` has their
+    layouts. ``left_out`` are headers that do not compile beside the others.
+    """
+
+    btf: Btf
+    section: bytes
+    types: tuple[str, ...]
+    values: dict[str, int]
+    enumerators: frozenset[str]
+    left_out: tuple[str, ...]
+
+
+def read_headers(include: Sequence[Path], names: Iterable[str] | None = None) -> Headers:
+    """Compile headers below ``include``: folders as ``-I`` takes them, the arch's own first.
+
+    ``names`` are those to take (``linux/openat2.h``), by default all. Raises
+    InputError when there are none, or when the compiler refuses them.
+    """
+    names = header_names(include) if names is None else list(names)
+    if not names:
+        raise InputError(
+            f"no headers in {', '.join(map(str, include))}",
+            advice="is it the folder of an unpacked linux-libc-dev?",
+        )
+    with tempfile.TemporaryDirectory(prefix="hostabi-headers-") as name:
+        return _Tree(Path(name), include).read(names)
+
+
+class _Tree:
+    """Compilations in one working folder."""
+
+    def __init__(self, folder: Path, include: Sequence[Path]) -> None:
+        self._folder = folder
+        for name, text in _LIBC.items():
+            path = folder / "libc" / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(f"#pragma once\n{text}")
+        folders = [folder / "libc", *(path.absolute() for path in include)]
+        self._flags = (*_FLAGS, *(part for path in folders for part in ("-I", str(path))))
+
+    def read(self, names: Sequence[str]) -> Headers:
+        start = [f"#include <{name}>" for name in ("stdint.h", "sys/socket.h", *_FIRST)]
+        lines = self._sound([*start, *(f"#include <{name}>" for name in names)])
+        left_out = tuple(name for name in names if f"#include <{name}>" not in lines)
+        text = self._preprocessed(lines)
+        macros = self._macros(lines) - self._macros(())
+        enumerators = frozenset(_enumerators(text)) - macros
+        wanted = sorted(macros | enumerators)
+        types = [f"{kind} {name}" for kind, name in dict.fromkeys(_TAGGED.findall(text))]
+        uses = [f"enum {{ hostabi_{name} = ({name}) }};" for name in wanted]
+        uses += [f"{spelt} hostabi_{i};" for i, spelt in enumerate(types)]
+        whole = self._sound([*lines, *uses])
+        kept = set(whole)
+        good = [name for name in wanted if f"enum {{ hostabi_{name} = ({name}) }};" in kept]
+        pairs = (f"(long long)hostabi_{name}, hostabi_{name} < 0" for name in good)
+        elf = self._object([*whole, f"long long hostabi_values[] = {{ {', '.join(pairs)} }};"])
+        section = btf_section(elf, "the compiled headers")
+        return Headers(
+            btf=Btf.parse(section),
+            section=section,
+            types=tuple(spelt for i, spelt in enumerate(types) if f"{spelt} hostabi_{i};" in kept),
+            values=dict(zip(good, _values(elf, len(good)), strict=True)),
+            enumerators=enumerators,
+            left_out=left_out,
+        )
+
+    def _sound(self, lines: Sequence[str]) -> list[str]:
+        """The lines that compile together. What came first stays."""
+        left = list(lines)
+        said = ""
+        for _ in range(_ROUNDS):
+            said = self._compile(left, "-c", "-o", "checked")
+            faulty = {int(number) for number in _faults(said)}
+            if not faulty:
+                break
+            left = [line for number, line in enumerate(left, 1) if number not in faulty]
+        else:
+            raise InputError(
+                f"the C compiler refuses the kernel's headers: {said.strip()[-2000:]}",
+                advice="is the folder an unpacked linux-libc-dev?",
+            )
+        return left
+
+    def _compile(self, lines: Iterable[str], *extra: str) -> str:
+        (self._folder / _SOURCE).write_text("\n".join(lines) + "\n")
+        done = run_compiler((*self._flags, *extra, _SOURCE), folder=self._folder)
+        return done.stderr if done.returncode else ""
+
+    def _output(self, lines: Iterable[str], *extra: str) -> bytes:
+        path = self._folder / "output"
+        said = self._compile(lines, *extra, "-o", path.name)
+        if said or not path.is_file():
+            raise InputError(f"the C compiler refuses the kernel's headers: {said.strip()[-2000:]}")
+        return path.read_bytes()
+
+    def _preprocessed(self, lines: Iterable[str]) -> str:
+        return self._output(lines, "-E", "-P").decode(errors="replace")
+
+    def _macros(self, lines: Iterable[str]) -> frozenset[str]:
+        return frozenset(_MACRO.findall(self._output(lines, "-E", "-dM").decode(errors="replace")))
+
+    def _object(self, lines: Iterable[str]) -> bytes:
+        return self._output(lines, "-g", "-c")
+
+
+def header_names(include: Sequence[Path]) -> list[str]:
+    """Every header of a tree for the native ABI, as ``#include`` names it."""
+    return [
+        str(path.relative_to(top))
+        for top in include
+        for folder in FOLDERS
+        for path in sorted((top / folder).rglob("*.h"))
+        if not path.stem.endswith(_OTHER_ABIS)
+    ]
+
+
+def _faults(said: str) -> Iterator[str]:
+    """Line numbers of our own source behind errors: an error follows where it was included from."""
+    included = ""
+    for line in said.splitlines():
+        if match := _FAULT.match(line):
+            included = match[1]
+        if " error: " in line and included:
+            yield included
+
+
+def _enumerators(text: str) -> Iterator[str]:
+    for body in _ENUM.findall(text):
+        # a value may hold commas only in parentheses, and those hold no enumerators
+        plain = re.sub(r"\([^()]*\)", "", re.sub(r"\([^()]*\)", "", body))
+        yield from _ENUMERATOR.findall(plain)
+
+
+def _values(elf: bytes, count: int) -> Iterator[int]:
+    section = ELFFile(io.BytesIO(elf)).get_section_by_name(".data")
+    raw: bytes = section.data() if section is not None else b""
+    for at in range(0, 16 * count, 16):
+        negative = raw[at + 8] == 1
+        yield int.from_bytes(raw[at : at + 8], "little", signed=negative)
