@@ -112,7 +112,7 @@ def test_every_surface_is_registered_once() -> None:
 
 def test_a_surface_that_fails_leaves_the_others() -> None:
     agent = FakeAgent(looks=[[sysctl("vm/x", b"1\n")]])
-    measured = registry.measure(source(agent))
+    measured = registry.measure(source(agent), registry.named(["config", "syscalls", "sysctls"]))
     assert set(measured.failed) == {"config"}
     assert set(measured.surfaces) == {"syscalls", "sysctls"}
 

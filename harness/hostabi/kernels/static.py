@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hostabi.errors import ImageError
-from hostabi.kernels import image
+from hostabi.kernels import image, vdso
 from hostabi.kernels.btf import Btf, btf_section
 from hostabi.kernels.btf_types import Syscall
 from hostabi.kernels.build import Build
 from hostabi.kernels.config import config_text, embedded_config, parse_config
 from hostabi.kernels.modinfo import ModuleInfo, modules_of
+from hostabi.kernels.vdso import Vdso
 
 if TYPE_CHECKING:
     from hostabi.packages.cache import Cache
@@ -73,6 +74,15 @@ class Static:
     def modules(self) -> dict[str, ModuleInfo]:
         """All modules by name, built-in ones included; empty when the build has no folder."""
         return modules_of(self.build, self._cache)
+
+    @cached_property
+    def vdsos(self) -> dict[str, Vdso]:
+        """The vDSOs in the image by ABI (``x86-64``, ``ia32``, ``x32``)."""
+        if self.build.image is None:
+            raise ImageError(
+                f"{self.build.name}: no image to read the vDSO from", advice="name the bzImage"
+            )
+        return vdso.find(image.vmlinux(self.build.image), str(self.build.image))
 
     def _write_btf(self, path: Path) -> None:
         assert self.build.image is not None
