@@ -48,7 +48,7 @@ def add(parsers: Parsers, shared: argparse.ArgumentParser) -> None:
 
 def listing(options: argparse.Namespace, context: Context) -> int:
     """Print all lines; 3 when none could be read."""
-    from hostabi.kernels.catalogue import DEFAULT_FLAVOUR
+    from hostabi.kernels.build import DEFAULT_FLAVOUR
     from hostabi.kernels.listing import list_kernels
     from hostabi.kernels.lock import read_lock
 
@@ -121,7 +121,7 @@ def fetch(options: argparse.Namespace, context: Context) -> int:
 
 def lock(options: argparse.Namespace, context: Context) -> int:
     """Write down the newest build of each line."""
-    from hostabi.kernels.catalogue import DEFAULT_FLAVOUR
+    from hostabi.kernels.build import DEFAULT_FLAVOUR
     from hostabi.kernels.lock import make_lock, read_lock, write_lock
     from hostabi.runs.journal import now
 

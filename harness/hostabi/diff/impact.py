@@ -23,6 +23,7 @@ import msgspec
 
 from hostabi import resources
 from hostabi.diff import keys
+from hostabi.diff.data import read_toml
 from hostabi.errors import InputError
 
 CATEGORIES = ("runtime", "engine", "init system", "libc", "workload")
@@ -99,13 +100,12 @@ def read_impact(path: Path) -> Impact:
 
     Raises InputError, naming the file, for anything that is not of this form.
     """
-    try:
-        content = msgspec.toml.decode(path.read_bytes(), type=_File)
-    except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise InputError(
-            f"{path}: not a usable file of evidence: {error}",
-            advice="see the head of hostabi/diff/impact.py for its form",
-        ) from error
+    content = read_toml(
+        path,
+        _File,
+        what="file of evidence",
+        advice="see the head of hostabi/diff/impact.py for its form",
+    )
     exact: dict[tuple[str, str], tuple[Entry, ...]] = {}
     wild: list[tuple[str, str, Entry]] = []
     for entry in content.entry:

@@ -24,6 +24,7 @@ import msgspec
 
 from hostabi import resources
 from hostabi.diff.compare import members
+from hostabi.diff.data import read_toml
 from hostabi.errors import InputError
 from hostabi.model import Capture, Delta, Fact, Kind, Value
 
@@ -118,13 +119,9 @@ def shipped() -> Ledger:
 
 
 def _read(path: Path) -> tuple[Entry, ...]:
-    try:
-        content = msgspec.toml.decode(path.read_bytes(), type=_File)
-    except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise InputError(
-            f"{path}: not a usable ledger: {error}",
-            advice="see the head of hostabi/diff/ledger.py for its form",
-        ) from error
+    content = read_toml(
+        path, _File, what="ledger", advice="see the head of hostabi/diff/ledger.py for its form"
+    )
     for entry in content.entry:
         problems = list(_problems(entry))
         if problems:

@@ -21,6 +21,9 @@ _IMAGES = (
     "bzImage*",
     "arch/x86/boot/bzImage",
 )
+DEFAULT_FLAVOUR = "cloud-amd64"
+"""The flavour of a line's package that is taken when none is named."""
+
 _MODULES = ("usr/lib/modules", "lib/modules", "modules")
 NOTE = ".hostabi-parts.json"
 """Written beside an unpacked kernel: what was found, so that it is hashed once."""

@@ -14,6 +14,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from hostabi.kernels.build import DEFAULT_FLAVOUR
 from hostabi.packages.version import Version
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ class Candidate:
 
 def build_name(version: str, flavour: str) -> str:
     """``6.1.192-2`` for the cloud flavour, ``6.1.192-2-amd64`` for another."""
-    return version if flavour == "cloud-amd64" else f"{version}-{flavour}"
+    return version if flavour == DEFAULT_FLAVOUR else f"{version}-{flavour}"
 
 
 def of_suite(packages: Packages, suite: str) -> tuple[Candidate, ...]:

@@ -13,11 +13,11 @@ import msgspec
 from hostabi import resources
 from hostabi.errors import InputError, PackageError
 from hostabi.kernels import candidates
+from hostabi.kernels.build import DEFAULT_FLAVOUR
 
 if TYPE_CHECKING:
     from hostabi.packages.context import Packages
 
-DEFAULT_FLAVOUR = "cloud-amd64"
 SCHEMA = 1
 
 

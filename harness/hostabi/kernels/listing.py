@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 from hostabi.errors import HostabiError, InputError
 from hostabi.kernels import candidates
+from hostabi.kernels.build import DEFAULT_FLAVOUR
 from hostabi.kernels.candidates import Candidate
-from hostabi.kernels.catalogue import DEFAULT_FLAVOUR, Line, catalogue, default_lines, line_order
+from hostabi.kernels.catalogue import Line, catalogue, default_lines, line_order
 from hostabi.kernels.lock import Lock
 from hostabi.kernels.resolve import FOLDERS, cache_key
 from hostabi.packages.version import Version

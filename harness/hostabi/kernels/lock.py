@@ -16,8 +16,9 @@ import msgspec
 from hostabi import resources
 from hostabi.errors import InputError, PackageError
 from hostabi.kernels import candidates
+from hostabi.kernels.build import DEFAULT_FLAVOUR
 from hostabi.kernels.candidates import Candidate
-from hostabi.kernels.catalogue import DEFAULT_FLAVOUR, catalogue
+from hostabi.kernels.catalogue import catalogue
 from hostabi.packages.cache import storage_errors
 from hostabi.packages.repository import Package
 

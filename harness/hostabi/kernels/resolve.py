@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING
 
 from hostabi.errors import InputError, PackageError
 from hostabi.kernels import candidates, local
-from hostabi.kernels.build import Build, line_of, read_parts, write_parts
+from hostabi.kernels.build import DEFAULT_FLAVOUR, Build, line_of, read_parts, write_parts
 from hostabi.kernels.candidates import Candidate
-from hostabi.kernels.catalogue import DEFAULT_FLAVOUR, catalogue
+from hostabi.kernels.catalogue import catalogue
 from hostabi.kernels.lock import Lock
 from hostabi.packages.archives import unpack_deb
 from hostabi.packages.fetch import PackageGoneError

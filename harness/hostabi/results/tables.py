@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from tabulate import tabulate
 
-from hostabi.kernels.catalogue import DEFAULT_FLAVOUR
+from hostabi.kernels.build import DEFAULT_FLAVOUR
 from hostabi.model import Outcome
 from hostabi.runs.journal import Contents
 from hostabi.runs.records import (

@@ -337,7 +337,7 @@ class Guests:
         )
 
     def _resolve_build(self, spec: str) -> Build:
-        from hostabi.kernels.catalogue import DEFAULT_FLAVOUR  # noqa: PLC0415
+        from hostabi.kernels.build import DEFAULT_FLAVOUR  # noqa: PLC0415
         from hostabi.kernels.resolve import resolve  # noqa: PLC0415
 
         flavour = self.flavour or DEFAULT_FLAVOUR
