@@ -40,6 +40,7 @@ def archive(tmp_path):
     made.add_split("trixie-backports", "7.3.4+deb13", "7.3.4-1~bpo13+1")
     made.add_split("trixie-backports", "7.1.13+deb13", "7.1.13-1~bpo13+1", without="modules")
     made.add_split("experimental", "7.3", "7.3~rc7-1~exp1")
+    made.add_kernel("bookworm-backports", "6.12.95+deb12", "6.12.95-1~bpo12+1")
     made.add_split("sid", "7.2.13+deb14", "7.2.13-1")
     return made
 
@@ -52,6 +53,8 @@ def archive(tmp_path):
         ("6.1.0-55", "6.1.192-1", "6.1.0-55-cloud-amd64"),
         ("6.1.0-50", "6.1.176-1", "6.1.0-50-cloud-amd64"),
         ("6.1.192", "6.1.192-2", "6.1.0-56-cloud-amd64"),
+        ("6.1-amd64", "6.1.192-2-amd64", "6.1.0-56-amd64"),
+        ("stable-cloud-amd64", "7.2.12-1~bpo13+1", "7.2.12+deb13-cloud-amd64"),
         ("6.1.0-56-amd64", "6.1.192-2-amd64", "6.1.0-56-amd64"),
         ("6.1.192-2-amd64", "6.1.192-2-amd64", "6.1.0-56-amd64"),
         ("6.1.0-55-cloud-amd64", "6.1.192-1", "6.1.0-55-cloud-amd64"),
@@ -60,6 +63,7 @@ def archive(tmp_path):
         ("6.12", "6.12.117-1~deb12u1", "6.12.117+deb12-cloud-amd64"),
         ("7.3", "7.3.4-1~bpo13+1", "7.3.4+deb13-cloud-amd64"),
         ("7.3~rc7-1~exp1", "7.3~rc7-1~exp1", "7.3-cloud-amd64"),
+        ("6.12.95", "6.12.95-1~bpo12+1", "6.12.95+deb12-cloud-amd64"),
         ("7.2.13-1", "7.2.13-1", "7.2.13+deb14-cloud-amd64"),
         ("mainline", "7.3.4-1~bpo13+1", "7.3.4+deb13-cloud-amd64"),
         ("stable", "7.2.12-1~bpo13+1", "7.2.12+deb13-cloud-amd64"),
@@ -101,8 +105,18 @@ def test_second_resolution_fetches_nothing(archive):
 
 def test_flavour_is_selectable(archive):
     assert resolve("6.1", archive, flavour="amd64").release == "6.1.0-56-amd64"
-    with pytest.raises(InputError, match="no flavour rt-amd64"):
+    with pytest.raises(InputError, match=r"line 6\.1 in flavour rt-amd64.*\n.*amd64, cloud-amd64"):
         resolve("6.1", archive, flavour="rt-amd64")
+    with pytest.raises(InputError, match="no flavour generic"):
+        resolve("6.1-generic", archive)
+
+
+def test_a_line_that_only_a_suite_elsewhere_lists(archive):
+    with pytest.raises(InputError):
+        resolve("7.4", archive)
+    archive.add_split("sid", "7.4.1+deb14", "7.4.1-1")
+    assert resolve("7.4", archive).name == "7.4.1-1"
+    assert resolve("7.4.1", archive).name == "7.4.1-1"
 
 
 def test_package_that_is_gone_falls_back_within_the_line_and_says_so(archive):
@@ -176,6 +190,8 @@ def test_build_whose_parts_are_not_listed_says_which(archive):
     ("spec", "near"),
     [
         ("6.1.192-3", "6.1.192-2"),
+        ("6.1.150", "6.1.176-1, 6.1.192-1, 6.1.192-2"),
+        ("6.12.100", "6.12.95-1~bpo12+1, 6.12.117-1~deb12u1"),
         ("6.1.0-99", "6.1.192"),
         ("6.1.0-57", "6.1.0-56"),
         ("6.19", "6.18"),

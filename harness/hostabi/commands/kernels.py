@@ -57,6 +57,7 @@ def listing(options: argparse.Namespace, context: Context) -> int:
         names=options.lines,
         flavour=context.flavour or DEFAULT_FLAVOUR,
         lock=read_lock(),
+        every=options.all,
     )
     every = options.all or bool(options.lines)
     rows = []

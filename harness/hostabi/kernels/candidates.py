@@ -56,6 +56,11 @@ class Candidate:
         return build_name(self.version, self.flavour)
 
     @property
+    def upstream(self) -> str:
+        """The version without the distribution's revision: ``6.1.192``."""
+        return self.version.rpartition("-")[0] or self.version
+
+    @property
     def order(self) -> Version:
         """Sort key: Debian's order of versions."""
         return Version(self.version)

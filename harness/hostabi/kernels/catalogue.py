@@ -27,7 +27,7 @@ class Line(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     name: str
     suites: tuple[str, ...]
     kind: str = "other"
-    flavours: tuple[str, ...] = ("cloud-amd64", "amd64")
+    flavours: tuple[str, ...] = (DEFAULT_FLAVOUR, "amd64", "rt-amd64")
     tried: bool = True
 
     def flavour(self, wanted: str) -> str:
@@ -59,7 +59,10 @@ class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 @dataclass(frozen=True)
 class Catalogue:
-    """The named lines, and the suites whose newest lines are stable and mainline."""
+    """The named lines, and the suites whose newest lines are stable and mainline.
+
+    ``elsewhere`` are suites that are searched only for what no other one has.
+    """
 
     named: tuple[Line, ...]
     rolling: tuple[str, ...]
@@ -74,7 +77,9 @@ class Catalogue:
     def suites(self, name: str, *, exact: bool) -> tuple[str, ...]:
         """Where to look for line ``name``, or for one ``exact`` build of it, in this order."""
         line = self.line(name)
-        return line.suites if line in self.named or not exact else line.suites + self.elsewhere
+        if line in self.named and not exact:
+            return line.suites
+        return tuple(dict.fromkeys(line.suites + self.elsewhere))
 
     @property
     def lts(self) -> tuple[str, ...]:

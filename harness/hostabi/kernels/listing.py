@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from hostabi.errors import HostabiError, InputError
-from hostabi.kernels import candidates
-from hostabi.kernels.build import DEFAULT_FLAVOUR
+from hostabi.kernels.build import DEFAULT_FLAVOUR, line_of
 from hostabi.kernels.candidates import Candidate
 from hostabi.kernels.catalogue import Line, catalogue, default_lines, line_order
 from hostabi.kernels.lock import Lock
+from hostabi.kernels.releases import listed
 from hostabi.kernels.resolve import FOLDERS, cache_key
 from hostabi.packages.version import Version
 
@@ -69,11 +69,13 @@ def list_kernels(
     names: Sequence[str] = (),
     flavour: str = DEFAULT_FLAVOUR,
     lock: Lock | None = None,
+    every: bool = False,
 ) -> tuple[ListedLine, ...]:
     """All lines of the catalogue and of the rolling suites, or those in ``names``, oldest first.
 
-    A suite that cannot be read makes a ``problem`` of its lines, not an error.
-    Raises InputError for a name that is no line.
+    ``every`` looks for builds in all suites that may have some; it goes without
+    saying for lines in ``names``. A suite that cannot be read makes a ``problem``
+    of its lines, not an error. Raises InputError for a name that is no line.
     """
     known = catalogue()
     newest = known.newest(packages)
@@ -83,14 +85,14 @@ def list_kernels(
     except HostabiError:
         served = ()
     lines = {*default, *served, *(line.name for line in known.named)}
-    if unknown := [name for name in names if name not in lines]:
+    if unknown := [name for name in names if name not in lines and not _is_listed(name, packages)]:
         raise InputError(
             f"unknown line {unknown[0]!r}",
             advice=f"one of: {', '.join(sorted(lines, key=line_order))}",
         )
     kinds = {newest.stable: "stable", newest.mainline: "mainline"}
     listed = (
-        _listed(known.line(name), flavour, packages, lock)
+        _listed(known.line(name), flavour, packages, lock, every=every or bool(names))
         for name in sorted(names or lines, key=line_order)
     )
     return tuple(
@@ -101,23 +103,23 @@ def list_kernels(
     )
 
 
-def _listed(line: Line, flavour: str, packages: Packages, lock: Lock | None) -> ListedLine:
+def _is_listed(name: str, packages: Packages) -> bool:
+    return line_of(name) == name and bool(listed(name, packages)[0])
+
+
+def _listed(
+    line: Line, flavour: str, packages: Packages, lock: Lock | None, *, every: bool
+) -> ListedLine:
     empty = ListedLine(line.name, line.kind, default=False, tried=line.tried, flavour=flavour)
     try:
         wanted = line.flavour(flavour)
     except InputError as error:
         return dataclasses.replace(empty, problem=error.message)
-    problems: list[str] = []
     found: dict[str, ListedBuild] = {}
-    for suite in line.suites:
-        try:
-            listed = candidates.of_suite(packages, suite)
-        except HostabiError as error:
-            problems.append(error.message)
-            continue
-        for one in listed:
-            if one.line == line.name and one.flavour == wanted:
-                found.setdefault(one.name, _build(one, packages))
+    candidates, problems = listed(line.name, packages, every=every)
+    for one in candidates:
+        if one.flavour == wanted:
+            found.setdefault(one.name, _build(one, packages))
     builds = tuple(sorted(found.values(), key=lambda one: Version(one.version), reverse=True))
     usable = [build for build in builds if not build.missing]
     cached = next((build for build in usable if build.cached), None)
@@ -130,7 +132,7 @@ def _listed(line: Line, flavour: str, packages: Packages, lock: Lock | None) -> 
         locked=entry.name if entry else "",
         newer_than_lock=_newer(top, entry.version if entry else ""),
         newer_than_cached=_newer(top, cached.version if cached else ""),
-        problem="; ".join(dict.fromkeys(problems)),
+        problem="; ".join(problems),
     )
 
 

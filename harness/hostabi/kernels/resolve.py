@@ -2,8 +2,8 @@
 
 A spec is a line (``6.1``), ``stable`` or ``mainline``, a package version
 (``6.1.192-2``), an upstream version (``6.1.192``), an ABI (``6.1.0-53``),
-a release (``6.1.0-53-cloud-amd64``), a build's name, one or more paths, or
-``running``.
+one or more paths, or ``running``. A flavour may follow any of the first, as it
+does in a release and in a build's name: ``6.1-amd64``, ``6.1.0-53-cloud-amd64``.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,10 +24,17 @@ from hostabi.kernels.lock import Lock
 from hostabi.packages.archives import unpack_deb
 from hostabi.packages.fetch import PackageGoneError
 from hostabi.packages.tree import fetch_all
+from hostabi.packages.version import Version
 
 if TYPE_CHECKING:
     from hostabi.packages.context import Packages
     from hostabi.packages.repository import Package
+
+_FLAVOURED = re.compile(r"(.+?)-([a-z][a-z0-9-]*)")
+"""What names a build, and its flavour; no version has a part that begins with a letter."""
+
+_NEAR = 6
+"""How many other builds an error names."""
 
 FOLDERS = "builds"
 """The kind under which unpacked builds lie in the cache."""
@@ -63,15 +70,14 @@ def resolve(
             f"--modules and --config go with an image file, not with {spec!r}",
             advice="name the image by its path",
         )
-    if spec in ("stable", "mainline"):
+    text, wanted = _split_flavour(spec, flavour)
+    if text in ("stable", "mainline"):
         newest = catalogue().newest(packages)
-        spec = newest.stable if spec == "stable" else newest.mainline
-    name = line_of(spec)
+        text = newest.stable if text == "stable" else newest.mainline
+    name = line_of(text)
     if not name:
         raise _unknown(spec, ())
-    line = catalogue().line(name)
-    text, wanted = _split_flavour(spec, flavour)
-    wanted = line.flavour(wanted)
+    wanted = catalogue().line(name).flavour(wanted)
     if lock is not None and text == name:
         return _locked(lock, name, wanted, packages)
     suites = catalogue().suites(name, exact=text != name)
@@ -145,10 +151,15 @@ def _from_suites(text: str, flavour: str, suites: tuple[str, ...], packages: Pac
                     f"{candidate.name} is listed but gone from the mirror: taking the next newest"
                 )
     if error is not None:
-        others = [one.name for one in seen if one.flavour == flavour and one.name not in gone]
+        others = [
+            one.name
+            for one in seen
+            if one.flavour == flavour and one.name not in gone and not one.missing
+        ]
+        near = ", ".join(_nearest(text, others)) or "none is left"
         raise PackageGoneError(
             f"{', '.join(gone)}: listed by {', '.join(suites)}, but gone from the mirror",
-            advice=f"take another build of the line: {', '.join(others[:6]) or 'none is left'}",
+            advice=f"take another build of the line: {near}",
         ) from error
     raise _unknown(text, seen, flavour)
 
@@ -194,7 +205,7 @@ def choose(text: str, listed: list[Candidate]) -> list[Candidate]:
         [one for one in listed if one.version == text],
         [one for one in listed if one.abi == text],
         [one for one in listed if one.version.startswith(f"{text}~")],
-        [one for one in listed if one.version.rpartition("-")[0] == text],
+        [one for one in listed if one.upstream == text],
     )
     found = next((reading for reading in readings if reading), [])
     if found is readings[3] and len({one.version for one in found}) > 1:
@@ -225,16 +236,14 @@ def _locked(lock: Lock, line: str, flavour: str, packages: Packages) -> Build:
 
 def _split_flavour(spec: str, flavour: str) -> tuple[str, str]:
     """``6.1.0-53-amd64`` to ``6.1.0-53`` and ``amd64``; without one, ``flavour`` it is."""
-    known = {name for line in catalogue().named for name in line.flavours} | {flavour}
-    for name in sorted(known, key=len, reverse=True):
-        if spec.endswith(f"-{name}"):
-            return spec.removesuffix(f"-{name}"), name
-    return spec, flavour
+    found = _FLAVOURED.fullmatch(spec)
+    return (found[1], found[2]) if found else (spec, flavour)
 
 
 def _unknown(
     spec: str, seen: list[Candidate] | tuple[Candidate, ...], flavour: str = ""
 ) -> InputError:
+    """What to say of a spec that nothing matches; ``seen`` is what was looked through."""
     lines = [line.name for line in catalogue().named]
     if not re.match(r"\d", spec):
         return InputError(
@@ -242,14 +251,35 @@ def _unknown(
             advice=f"name a line ({', '.join(lines)}, stable, mainline), a version such as"
             " 6.1.192-2, a path with a slash in it, or `running`",
         )
-    of_flavour = [one for one in seen if one.flavour == flavour] or list(seen)
-    of_line = [one for one in of_flavour if one.line == line_of(spec)]
-    names = list(dict.fromkeys([*(one.name for one in of_line), *(one.abi for one in of_line)]))
-    if not names:
-        names = list(dict.fromkeys([*lines, *(one.line for one in of_flavour)]))
-    near = difflib.get_close_matches(spec, names, n=6, cutoff=0.4) or names[:6]
+    line = line_of(spec)
+    of_line = [one for one in seen if one.line == line and not one.missing]
+    flavours = {one.flavour for one in of_line}
+    if spec == line and flavours and flavour not in flavours:
+        return InputError(
+            f"no suite lists line {line} in flavour {flavour}",
+            advice=f"it has {', '.join(sorted(flavours))}",
+        )
+    near = _near_builds(spec, [one for one in of_line if one.flavour == flavour])
+    if not near:
+        names = list(dict.fromkeys([*lines, *(one.line for one in seen)]))
+        near = difflib.get_close_matches(spec, names, n=_NEAR, cutoff=0.4) or names[:_NEAR]
     return InputError(
         f"unknown kernel {spec!r}" + (f" (flavour {flavour})" if flavour else ""),
-        advice=f"near ones: {', '.join(near)} (`hostabi kernels list` shows all);"
+        advice=f"near ones: {', '.join(near)} (`hostabi kernels list {line}` shows all);"
         " what no suite serves can be named as a file, such as ./bzImage",
     )
+
+
+def _near_builds(spec: str, of_line: list[Candidate]) -> list[str]:
+    """Names of the builds next to ``spec``, after ABIs that are spelled much like it."""
+    abis = list(dict.fromkeys(one.abi for one in of_line))
+    alike = difflib.get_close_matches(spec, abis, n=2, cutoff=0.8) if "-" in spec else []
+    return [*alike, *_nearest(spec, (one.name for one in of_line))][:_NEAR]
+
+
+def _nearest(text: str, names: Iterable[str]) -> list[str]:
+    """Of the builds called ``names`` those next to ``text`` in Debian's order, oldest first."""
+    ordered = sorted(dict.fromkeys(names), key=Version)
+    place = sum(Version(name) < Version(text) for name in ordered)
+    start = max(0, min(place - _NEAR // 2, len(ordered) - _NEAR))
+    return ordered[start : start + _NEAR]
