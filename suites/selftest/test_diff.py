@@ -126,7 +126,20 @@ def test_a_key_that_is_there_twice_is_refused() -> None:
         (None, Fact("a", 1), "added"),
         (Fact("a", "ok"), Fact("a", "ENOSYS"), "works-no-more"),
         (Fact("a", "EINVAL"), Fact("a", "ok"), "works-now"),
-        (Fact("a", "EINVAL"), Fact("a", "EPERM"), "errno-changed"),
+        (Fact("a", "EACCES"), Fact("a", "EPERM"), "errno-changed"),
+        (Fact("a", "EPERM"), Fact("a", "EINVAL"), "errno-changed"),
+        (Fact("a", "EINVAL"), Fact("a", "ENOSYS"), "errno-changed"),
+        (Fact("a", "EINVAL"), Fact("a", "EPERM"), "known-and-refused"),
+        (Fact("a", "ENOSYS"), Fact("a", "EINVAL"), "known-and-refused"),
+        (Fact("a", "ok"), Fact("a", "hangs"), "works-no-more"),
+        (Fact("a", "ok"), Fact("a", "SIGSYS"), "works-no-more"),
+        (Fact("a", 253), Fact("a", "EINVAL"), "works-no-more"),
+        (Fact("a", "ENOTTY"), Fact("a", "0x50494446"), "works-now"),
+        (Fact("a#userns", "ok"), Fact("a#userns", "EPERM"), "works-no-more"),
+        (Fact("a#limit", 253), Fact("a#limit", 64), "measure-shrank"),
+        (Fact("a#version", "3"), Fact("a#version", "4"), "measure-grew"),
+        (Fact("a#size", 16), Fact("a#size", "EINVAL"), "works-no-more"),
+        (Fact("a#mode#userns", "0644"), Fact("a#mode#userns", "0444"), "permission-lost"),
         (Fact("a", True), Fact("a", False), "ability-lost"),
         (Fact("a", False), Fact("a", True), "ability-gained"),
         (Fact("a", "ENOSYS"), None, "failure-only"),
@@ -193,9 +206,38 @@ def test_verdict_puts_the_gravest_first() -> None:
 
     old, new = capture([*facts("1"), Fact("z", 1)]), capture([*facts("2"), Fact("c", 1)], line="2")
     verdict = judge(old, new, NONE, EMPTY)
-    assert [finding.delta.key for finding in verdict.findings] == ["a", "z", "b#value", "c"]
+    assert [finding.delta.key for finding in verdict.findings] == ["z", "a", "b#value", "c"]
     assert len(verdict.open_breaks) == 2
     assert verdict.label == "1.7-1 -> 2.7-1"
+
+
+def test_harm_is_who_is_hit_and_how_sure_it_is() -> None:
+    def hit(key: str, who: str) -> tuple[tuple[str, str], tuple[Entry, ...]]:
+        return ("s", key), (Entry("s", (key,), (who,), ("https://example.org/",)),)
+
+    impact = Impact({}, dict([hit("w", "workload: x"), hit("r", "runtime: runc")]), ())
+    facts = [
+        Fact("derived", "ok", certainty=Certainty.DERIVED),
+        Fact("probed", "ok", certainty=Certainty.PROBED),
+        Fact("probed.errno", "EPERM", certainty=Certainty.PROBED),
+        Fact("w", "ok", certainty=Certainty.DERIVED),
+        Fact("r", "ok", certainty=Certainty.CONTRADICTED),
+    ]
+    errno = Fact("probed.errno", "EACCES", certainty=Certainty.PROBED)
+    verdict = judge(capture(facts), capture([errno], line="2"), impact, EMPTY)
+    keys = [finding.delta.key for finding in verdict.findings]
+    assert keys == ["r", "w", "probed", "probed.errno", "derived"]
+    assert verdict.dependence(verdict.findings[0]).evidence == ("https://example.org/",)
+
+
+def test_a_refusal_that_somebody_counts_on() -> None:
+    relied = evidence(refusal=True)
+    refused, allowed = Fact("C", "EPERM"), Fact("C", "ok")
+    assert graded(refused, allowed)[0] is Class.ADDITION
+    assert graded(refused, allowed, relied) == (Class.BREAK, "refusal-relied-on")
+    assert graded(allowed, refused, relied)[1] == "works-no-more"
+    wider = Fact("C#access", "readable"), Fact("C#access", "writable")
+    assert graded(*wider, relied) == (Class.BREAK, "refusal-relied-on")
 
 
 def test_contradictions_are_told() -> None:

@@ -8,7 +8,6 @@ the shape of values, never a surface or a single fact.
 from __future__ import annotations
 
 import dataclasses
-import errno
 from collections.abc import Callable, Mapping, Sequence
 
 from hostabi.diff import keys
@@ -27,6 +26,9 @@ class Context:
     after: Mapping[str, Fact]
     """The newer capture's facts of the same surface."""
 
+
+_NO_CALL = "ENOSYS"
+"""Says that the call itself is not there, while other errnos may speak of its arguments."""
 
 Rule = Callable[[Delta, Context], Class | None]
 
@@ -79,7 +81,7 @@ def setting_gained(delta: Delta, context: Context) -> Class | None:
 def failure_only(delta: Delta, context: Context) -> Class | None:
     """What came or went was an operation that fails."""
     side = delta.new if delta.old is None else delta.old if delta.new is None else None
-    return Class.CHANGE if side is not None and _works(side.value) is False else None
+    return Class.CHANGE if side is not None and keys.failed(side.value) else None
 
 
 def removed(delta: Delta, context: Context) -> Class | None:
@@ -92,29 +94,36 @@ def added(delta: Delta, context: Context) -> Class | None:
     return Class.ADDITION if delta.old is None else None
 
 
-def _works(value: object) -> bool | None:
-    """True for a working operation, False for an errno, None for any other value."""
-    if value == keys.OK:
-        return True
-    return False if value in errno.errorcode.values() else None
-
-
 def works_no_more(delta: Delta, context: Context) -> Class | None:
     """An operation that worked fails."""
-    old, new = _both(delta)
-    return Class.BREAK if _works(old.value) and _works(new.value) is False else None
+    before, after = _failed(delta)
+    return Class.BREAK if after and not before else None
+
+
+def refusal_relied_on(delta: Delta, context: Context) -> Class | None:
+    """What was refused is allowed, and somebody is known to count on the refusal."""
+    lifted = _failed(delta) == (True, False) or _access_gained(delta)
+    return Class.BREAK if lifted and context.dependence.refusal else None
 
 
 def works_now(delta: Delta, context: Context) -> Class | None:
     """An operation that failed works."""
+    before, after = _failed(delta)
+    return Class.ADDITION if before and not after else None
+
+
+def known_and_refused(delta: Delta, context: Context) -> Class | None:
+    """What the kernel did not know it knows now, and refuses."""
+    if not all(_failed(delta)):
+        return None
     old, new = _both(delta)
-    return Class.ADDITION if _works(old.value) is False and _works(new.value) else None
+    learned = old.value in keys.UNKNOWN and (new.value not in keys.UNKNOWN or old.value == _NO_CALL)
+    return Class.CHANGE if learned else None
 
 
 def errno_changed(delta: Delta, context: Context) -> Class | None:
     """An operation fails in another way; callers choose their fallback by errno."""
-    old, new = _both(delta)
-    return Class.BREAK if _works(old.value) is False and _works(new.value) is False else None
+    return Class.BREAK if all(_failed(delta)) else None
 
 
 def ability_lost(delta: Delta, context: Context) -> Class | None:
@@ -127,6 +136,17 @@ def ability_gained(delta: Delta, context: Context) -> Class | None:
     """What was not possible is (false to true)."""
     old, new = _both(delta)
     return Class.ADDITION if old.value is False and new.value is True else None
+
+
+def measure_shrank(delta: Delta, context: Context) -> Class | None:
+    """There is less of it: a size, a limit or a version went down."""
+    pair = _measures(delta)
+    return Class.BREAK if pair and pair[1] < pair[0] else None
+
+
+def measure_grew(delta: Delta, context: Context) -> Class | None:
+    """There is more of it: a size, a limit or a version went up."""
+    return Class.ADDITION if _measures(delta) else None
 
 
 def access_lost(delta: Delta, context: Context) -> Class | None:
@@ -197,10 +217,14 @@ RULES: tuple[Rule, ...] = (
     removed,
     added,
     works_no_more,
+    refusal_relied_on,
     works_now,
+    known_and_refused,
     errno_changed,
     ability_lost,
     ability_gained,
+    measure_shrank,
+    measure_grew,
     access_lost,
     access_gained,
     permission_lost,
@@ -259,6 +283,27 @@ def _both(delta: Delta) -> tuple[Fact, Fact]:
     assert delta.old is not None
     assert delta.new is not None
     return delta.old, delta.new
+
+
+def _failed(delta: Delta) -> tuple[bool, bool]:
+    """Whether each side says that an operation does not work."""
+    old, new = _both(delta)
+    return keys.failed(old.value), keys.failed(new.value)
+
+
+def _measures(delta: Delta) -> tuple[int, int] | None:
+    if keys.aspect(delta.key) not in keys.MEASURES:
+        return None
+    old, new = _both(delta)
+    try:
+        return int(str(old.value)), int(str(new.value))
+    except ValueError:
+        return None
+
+
+def _access_gained(delta: Delta) -> bool:
+    levels = _access_levels(delta)
+    return levels is not None and levels[1] > levels[0]
 
 
 def _access_levels(delta: Delta) -> tuple[int, int] | None:

@@ -42,6 +42,8 @@ class Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Losing the switch breaks those in ``who``."""
     gates: bool = False
     """A feature they used without this switch moved behind it."""
+    refusal: bool = False
+    """They count on its being refused, where it is."""
     superseded_by: tuple[str, ...] = ()
     """Subjects of the same surface that take its place."""
 
@@ -58,6 +60,7 @@ class Dependence:
     who: tuple[str, ...] = ()
     needed: bool = False
     gates: bool = False
+    refusal: bool = False
     superseded_by: tuple[str, ...] = ()
     evidence: tuple[str, ...] = ()
 
@@ -88,6 +91,7 @@ class Impact:
             who=_joined(entry.who for entry in found),
             needed=any(entry.needed for entry in found),
             gates=any(entry.gates for entry in found),
+            refusal=any(entry.refusal for entry in found),
             superseded_by=_joined(entry.superseded_by for entry in found),
             evidence=tuple(
                 self.sources.get(name, name) for name in _joined(entry.evidence for entry in found)

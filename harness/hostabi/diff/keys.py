@@ -7,6 +7,9 @@ known here compare by their meaning, whatever the surface.
 
 from __future__ import annotations
 
+import errno
+import re
+
 MODE = "mode"
 """Permission bits as octal text, for example ``0644``."""
 TYPE = "type"
@@ -19,10 +22,42 @@ ACCESS = "access"
 HIDDEN, READABLE, WRITABLE = ACCESSES = ("hidden", "readable", "writable")
 """From less to more."""
 
+SIZE, LIMIT, VERSION = MEASURES = ("size", "limit", "version")
+"""How much there is of it; user space relies on at least as much as there was."""
+
+USERNS = "userns"
+"""What the root of a fresh user namespace gets, made by an ordinary user: a rootless container."""
+USER = "user"
+"""What an ordinary user without any privileges gets."""
+VIEWS = (USERNS, USER)
+
 OK = "ok"
 """Value of a fact about an operation that works; one that does not has its errno's name."""
+HANGS, ENDS = "hangs", "ends"
+"""Values of an operation that does not return, or whose process ends; a signal has its name."""
 OFF = "n"
 """Value of a switch of the build that exists and is off."""
+
+UNKNOWN = frozenset(
+    (
+        "ENOSYS",
+        "EINVAL",
+        "EOPNOTSUPP",
+        "ENOTSUP",
+        "ENOPROTOOPT",
+        "EPROTONOSUPPORT",
+        "ESOCKTNOSUPPORT",
+        "EPFNOSUPPORT",
+        "EAFNOSUPPORT",
+        "ENODEV",
+        "ENOTTY",
+        "E2BIG",
+    )
+)
+"""Errnos by which a kernel says that it does not know a call, a flag, an option or a size."""
+
+_ERRNOS = frozenset(errno.errorcode.values())
+_SIGNAL = re.compile(r"SIG[A-Z0-9]+|signal \d+")
 
 
 def subject(key: str) -> str:
@@ -31,5 +66,17 @@ def subject(key: str) -> str:
 
 
 def aspect(key: str) -> str:
-    """What the key says about its subject; empty for the subject itself."""
-    return key.partition("#")[2]
+    """What the key says about its subject, whoever looks; empty for the subject itself."""
+    return "#".join(part for part in key.split("#")[1:] if part not in VIEWS)
+
+
+def view(key: str) -> str:
+    """Who looks: one of :data:`VIEWS`, or empty for the machine's root."""
+    return next((part for part in key.split("#")[1:] if part in VIEWS), "")
+
+
+def failed(value: object) -> bool:
+    """Whether a value says that an operation does not work."""
+    return isinstance(value, str) and (
+        value in _ERRNOS or value in (HANGS, ENDS) or bool(_SIGNAL.fullmatch(value))
+    )

@@ -10,11 +10,14 @@ from hostabi.diff import impact as impacts
 from hostabi.diff import ledger as ledgers
 from hostabi.diff.classify import classify
 from hostabi.diff.compare import compare, incomparable, missing
-from hostabi.diff.impact import Impact
+from hostabi.diff.impact import CATEGORIES, Dependence, Impact
 from hostabi.diff.ledger import Entry, Ledger
 from hostabi.model import Capture, Certainty, Class, Delta, Fact, Finding
 
 _HARM = (Class.BREAK, Class.CHANGE, Class.ADDITION)
+_SURENESS = (Certainty.PROBED, Certainty.READ, Certainty.DERIVED, Certainty.CONTRADICTED)
+_ALTERED = frozenset(("value-changed", "errno-changed", "hardware-default-changed"))
+"""Rules about what is there and works, or does not, as before, only otherwise."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,6 +33,8 @@ class Verdict:
     """Surfaces that only one side has."""
     stale: tuple[Entry, ...]
     """Ledger entries for this boundary that match nothing any more."""
+    impact: Impact
+    ledger: Ledger
 
     @property
     def label(self) -> str:
@@ -43,6 +48,14 @@ class Verdict:
             for finding in self.findings
             if finding.grade is grade and surface in ("", finding.delta.surface)
         )
+
+    def dependence(self, finding: Finding) -> Dependence:
+        """Who depends on what the finding is about, and the evidence for it."""
+        return self.impact.on(finding.delta.surface, finding.delta.key)
+
+    def entry(self, finding: Finding) -> Entry | None:
+        """The ledger's entry that expects the finding."""
+        return self.ledger.entry_for(finding.delta, self.old, self.new)
 
     @property
     def open_breaks(self) -> tuple[Finding, ...]:
@@ -68,6 +81,8 @@ def judge(
         incomparable=tuple(incomparable(old, new)),
         missing=tuple(missing(old, new)),
         stale=tuple(ledger.stale(deltas, old, new)),
+        impact=impact,
+        ledger=ledger,
     )
 
 
@@ -88,11 +103,27 @@ def contradictions(capture: Capture) -> list[tuple[str, Fact]]:
     ]
 
 
-def _gravest_first(finding: Finding) -> tuple[int, bool, bool, str, str]:
+def _gravest_first(finding: Finding) -> tuple[int, bool, int, int, bool, str, str]:
+    """Order of harm: class, open before known, who is hit, how sure it is, what is lost."""
     return (
         _HARM.index(finding.grade),
         bool(finding.known),
-        not finding.impact,
+        reach(finding.impact),
+        sureness(finding),
+        finding.rule in _ALTERED,
         finding.delta.surface,
         finding.delta.key,
     )
+
+
+def reach(impact: Sequence[str]) -> int:
+    """How much hangs on the first of those who are hit: 0 for a runtime, most for nobody known."""
+    hit = {who.partition(":")[0] for who in impact}
+    ranks = [rank for rank, category in enumerate(CATEGORIES) if category in hit]
+    return min(ranks, default=len(CATEGORIES))
+
+
+def sureness(finding: Finding) -> int:
+    """How sure a finding is: as its weaker side, 0 for what was tried on both."""
+    sides = (finding.delta.old, finding.delta.new)
+    return max(_SURENESS.index(side.certainty) for side in sides if side is not None)
