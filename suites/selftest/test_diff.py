@@ -142,6 +142,8 @@ def test_a_key_that_is_there_twice_is_refused() -> None:
         (Fact("a#mode#userns", "0644"), Fact("a#mode#userns", "0444"), "permission-lost"),
         (Fact("a", True), Fact("a", False), "ability-lost"),
         (Fact("a", False), Fact("a", True), "ability-gained"),
+        (Fact("A", 1, how="headers"), None, "declaration-gone"),
+        (Fact("A", 1, how="headers+btf"), Fact("A", 2, how="headers"), "value-changed"),
         (Fact("a", "ENOSYS"), None, "failure-only"),
         (None, Fact("a", "ENOSYS"), "failure-only"),
         (Fact("a#access", "writable"), Fact("a#access", "readable"), "access-lost"),

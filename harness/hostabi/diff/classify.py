@@ -84,6 +84,12 @@ def failure_only(delta: Delta, context: Context) -> Class | None:
     return Class.CHANGE if side is not None and keys.failed(side.value) else None
 
 
+def declaration_gone(delta: Delta, context: Context) -> Class | None:
+    """Headers declare it no more; what was compiled with it goes on."""
+    declared = delta.old is not None and keys.HEADERS in delta.old.how.split("+")
+    return Class.CHANGE if declared and delta.new is None else None
+
+
 def removed(delta: Delta, context: Context) -> Class | None:
     """The thing is gone."""
     return Class.BREAK if delta.new is None else None
@@ -214,6 +220,7 @@ RULES: tuple[Rule, ...] = (
     setting_lost,
     setting_gained,
     failure_only,
+    declaration_gone,
     removed,
     added,
     works_no_more,

@@ -38,6 +38,12 @@ HANGS, ENDS = "hangs", "ends"
 OFF = "n"
 """Value of a switch of the build that exists and is off."""
 
+HEADERS = "headers"
+"""How a fact is known that is a declaration of the kernel's headers for user space."""
+INCOMPLETE = "?"
+"""Key of a fact that says that its surface could not be looked at as a whole: what is absent
+there is unknown. ``detail`` has the reason."""
+
 UNKNOWN = frozenset(
     (
         "ENOSYS",
