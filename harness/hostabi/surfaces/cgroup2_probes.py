@@ -1,0 +1,434 @@
+"""What control groups of version 2 do, found by trying (kernel: admin-guide/cgroup-v2.rst).
+
+Every program makes its group below :data:`PARENT` and removes it again, so that
+each can be run alone, as root, on a machine where version 2 is mounted at :data:`TOP`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+
+from hostabi.agent.program import Children
+from hostabi.diff import keys
+from hostabi.model import Kind
+from hostabi.surfaces.cgroup_writes import ROOT_V2, V2, ask_writes, tell
+from hostabi.surfaces.probing import Probe, Questions, Read
+from hostabi.syscalls.builder import Ref, Slot
+from hostabi.syscalls.table import C
+from hostabi.syscalls.trace import Trace
+
+TOP = "/sys/fs/cgroup"
+PARENT = f"{TOP}/hostabi"
+USER = 1000
+CONTROLLERS = (
+    "cpuset",
+    "cpu",
+    "io",
+    "memory",
+    "hugetlb",
+    "pids",
+    "rdma",
+    "misc",
+    "dmem",
+    "perf_event",
+    "debug",
+)
+"""All controllers that any kernel's version 2 knows or knew."""
+OPTIONS = (
+    "nsdelegate",
+    "favordynmods",
+    "memory_localevents",
+    "memory_recursiveprot",
+    "memory_hugetlb_accounting",
+    "pids_localevents",
+)
+"""Options of the file system, cgroup-v2.rst, "Mounting"."""
+
+_MNT_DETACH = 2
+"""umount2(2); the C library's, as no header of the kernel has it."""
+_ARENA = 1 << 18
+_ROOM = 512
+_WAIT = 1000
+"""Milliseconds that something which comes by itself may take."""
+
+
+def group(q: Questions, name: str) -> str:
+    """Make a group with all controllers; its path."""
+    q.call("mkdir", q.string(PARENT), 0o755)
+    for folder in (TOP, PARENT):
+        for controller in CONTROLLERS:
+            tell(q, f"{folder}/cgroup.subtree_control", f"+{controller}")
+    path = f"{PARENT}/{name}"
+    q.need("mkdir", q.string(path), 0o755)
+    return path
+
+
+def remove(q: Questions, *paths: str) -> None:
+    """Leave the groups, and remove them and the parent."""
+    tell(q, f"{TOP}/cgroup.procs", "0")
+    for path in (*paths, PARENT):
+        q.call("rmdir", q.string(path))
+
+
+def write_probes(device: str) -> tuple[Probe, ...]:
+    """What the files of a group accept. ``device`` is the number of a disk."""
+    q = Questions(arena=_ARENA, timeout=10.0)
+    path = group(q, "writes")
+    ask_writes(q, path, V2, device=device, needs=())
+    remove(q, path)
+    return q.probes()
+
+
+def root_write_probes(device: str) -> tuple[Probe, ...]:
+    """What the files of the root group accept."""
+    q = Questions(arena=_ARENA, timeout=10.0)
+    ask_writes(q, TOP, ROOT_V2, device=device, prefix="root/", needs=())
+    return q.probes()
+
+
+def mount_probes() -> tuple[Probe, ...]:
+    """Options of mount(2); one that takes effect is shown by the mount (proc(5), mounts)."""
+    q = Questions(namespaces=C.CLONE_NEWNS, timeout=10.0)
+    kind, here = q.string("cgroup2"), q.string(".")
+    for option in ("", *OPTIONS, "nonsense"):
+        what = q.string(option) if option else 0
+        done = q.call("mount", kind, here, kind, 0, what)
+        room = q.buffer(4096)
+        mounts = q.call("openat", C.AT_FDCWD, q.string("/proc/self/mounts"), C.O_RDONLY)
+        key = f"mount.{option}" if option else "mount"
+        shown = _shows(option, room)
+        q.ask(key, "read", mounts, room, 4096, needs=(done, mounts), read=shown, out=[room])
+        q.call("close", mounts)
+        q.call("umount2", here, _MNT_DETACH)
+    # a mount without options takes away what the others set, for it is one file system
+    q.call("mount", kind, here, kind, 0, 0)
+    return q.probes()
+
+
+def _shows(option: str, room: Slot) -> Read:
+    def read(trace: Trace, ref: Ref) -> str:
+        lines = trace.bytes(ref, room)[: trace[ref]].decode(errors="replace").splitlines()
+        shown = lines[-1].split()[3].split(",") if lines and len(lines[-1].split()) > 3 else []
+        return keys.OK if not option or option in shown else "not shown"
+
+    return read
+
+
+def probes() -> Iterator[Probe]:
+    """All that is asked once, as the machine's root."""
+    for make in (
+        _controllers,
+        _threaded,
+        _events,
+        _limits,
+        _partition,
+        _structure,
+        _frozen,
+        _clone_into,
+        _namespace,
+        _delegation,
+        _attributes,
+    ):
+        yield from make()
+
+
+def _controllers() -> tuple[Probe, ...]:
+    q = Questions()
+    path = group(q, "controllers")
+    for name in CONTROLLERS:
+        fd = q.call("openat", C.AT_FDCWD, q.string(f"{path}/cgroup.subtree_control"), C.O_WRONLY)
+        word = f"+{name}"
+        q.ask(f"controller.{name}", "write", fd, q.string(word), len(word), needs=(fd,))
+    remove(q, path)
+    return q.probes()
+
+
+def _threaded() -> tuple[Probe, ...]:
+    q = Questions()
+    path = group(q, "threaded")
+    inner = f"{path}/inner"
+    q.need("mkdir", q.string(inner), 0o755)
+    _ask_write(q, "cgroup.type#accepts:threaded", f"{inner}/cgroup.type", "threaded")
+    _ask_text(q, "cgroup.type#of-threaded", f"{inner}/cgroup.type")
+    _ask_text(q, "cgroup.type#of-its-parent", f"{path}/cgroup.type")
+    for name in CONTROLLERS:
+        control = f"{path}/cgroup.subtree_control"
+        _ask_write(q, f"controller.{name}#threaded", control, f"+{name}")
+    tell(q, f"{path}/cgroup.procs", "0")
+    _ask_write(q, "cgroup.threads#within-domain", f"{inner}/cgroup.threads", "0")
+    remove(q, inner, path)
+    return q.probes()
+
+
+def _events() -> tuple[Probe, ...]:
+    """A process comes: what tells that the group is populated (inotify(7), poll(2))."""
+    q = Questions()
+    path = group(q, "events")
+    events = q.string(f"{path}/cgroup.events")
+    watch = q.call("inotify_init1", C.IN_NONBLOCK)
+    watched = q.call("inotify_add_watch", watch, events, C.IN_MODIFY)
+    fd = q.call("openat", C.AT_FDCWD, events, C.O_RDONLY)
+    room = q.buffer(_ROOM)
+    q.call("read", fd, room, _ROOM)
+    _ask_write(q, "cgroup.procs#accepts:0", f"{path}/cgroup.procs", "0")
+    for key, what, bit, needs in (
+        ("inotify", watch, C.POLLIN, (watch, watched)),
+        ("poll", fd, C.POLLPRI, (fd,)),
+    ):
+        polled = q.struct("struct pollfd", fd=what, events=bit)
+        q.ask(f"cgroup.events#{key}", "poll", polled, 1, _WAIT, needs=needs, read=_happened)
+    _ask_text(q, "cgroup.events#populated", f"{path}/cgroup.events")
+    _ask_text(q, "group.membership", "/proc/self/cgroup")
+    q.ask("group.rmdir.populated", "rmdir", q.string(path))
+    _ask_write(q, "cgroup.subtree_control#of-populated", f"{path}/cgroup.subtree_control", "+pids")
+    remove(q, path)
+    return q.probes()
+
+
+def _limits() -> tuple[Probe, ...]:
+    """Limits that stop something."""
+    q = Questions()
+    path = group(q, "limits")
+    tell(q, f"{path}/cgroup.procs", "0")
+    tell(q, f"{path}/pids.max", "1")
+    q.ask("pids.max#fork-beyond", "fork", opaque=True)
+    _ask_text(q, "pids.events#of-fork-beyond", f"{path}/pids.events")
+    tell(q, f"{path}/cpuset.cpus", "0")
+    room = q.buffer(8)
+    affinity = _number(room)
+    q.ask("cpuset.cpus#affinity", "sched_getaffinity", 0, 8, room, read=affinity, out=[room])
+    tell(q, f"{TOP}/cgroup.procs", "0")
+    tell(q, f"{path}/cgroup.max.descendants", "0")
+    q.ask("cgroup.max.descendants#mkdir-beyond", "mkdir", q.string(f"{path}/x"), 0o755)
+    tell(q, f"{path}/cgroup.max.descendants", "max")
+    tell(q, f"{path}/cgroup.max.depth", "0")
+    q.ask("cgroup.max.depth#mkdir-beyond", "mkdir", q.string(f"{path}/x"), 0o755)
+    remove(q, f"{path}/x", path)
+    return q.probes()
+
+
+def _partition() -> tuple[Probe, ...]:
+    """A group right below the root takes a CPU for itself; another must be left."""
+    q = Questions(timeout=10.0)
+    path = f"{TOP}/hostabi-partition"
+    tell(q, f"{TOP}/cgroup.subtree_control", "+cpuset")
+    q.need("mkdir", q.string(path), 0o755)
+    tell(q, f"{path}/cpuset.cpus", "0")
+    for kind in ("root", "isolated"):
+        file = f"{path}/cpuset.cpus.partition"
+        tell(q, file, "member")
+        fd = q.call("openat", C.AT_FDCWD, q.string(file), C.O_RDWR)
+        done = q.call("write", fd, q.string(kind), len(kind))
+        room = q.buffer(_ROOM)
+        q.ask(
+            f"cpuset.cpus.partition#accepts:{kind}",
+            "pread64",
+            fd,
+            room,
+            _ROOM,
+            0,
+            needs=(fd, done),
+            read=_valid(room),
+            kind=Kind.HARDWARE,
+            out=[room],
+        )
+        q.call("close", fd)
+    tell(q, f"{path}/cpuset.cpus.partition", "member")
+    q.call("rmdir", q.string(path))
+    return q.probes()
+
+
+def _structure() -> tuple[Probe, ...]:
+    """Groups as folders."""
+    q = Questions()
+    path = group(q, "structure")
+    old, new = q.string(path), q.string(f"{PARENT}/renamed")
+    q.ask("group.rename", "rename", old, new)
+    q.call("rename", new, old)
+    q.ask("group.mkdir.newline", "mkdir", q.string(f"{path}/a\nb"), 0o755)
+    q.ask("group.create", "mknod", q.string(f"{path}/file"), C.S_IFREG | 0o644, 0)
+    q.ask("group.unlink", "unlink", q.string(f"{path}/cgroup.procs"))
+    q.ask("group.chmod", "chmod", q.string(f"{path}/cgroup.procs"), 0o666)
+    q.ask("group.chown", "chown", q.string(f"{path}/cgroup.procs"), USER, USER)
+    q.ask("group.symlink", "symlink", old, q.string(f"{path}/link"))
+    remove(q, path)
+    return q.probes()
+
+
+def _frozen() -> tuple[Probe, ...]:
+    """A process is frozen, and killed while it is."""
+    q = Questions(children=Children.PAUSE)
+    path = group(q, "frozen")
+    tell(q, f"{path}/cgroup.procs", "0")
+    child = q.need("fork", opaque=True)
+    tell(q, f"{TOP}/cgroup.procs", "0")
+    fd = q.need("openat", C.AT_FDCWD, q.string(f"{path}/cgroup.events"), C.O_RDONLY)
+    room = q.buffer(_ROOM)
+    q.call("read", fd, room, _ROOM)
+    _ask_write(q, "cgroup.freeze#of-process", f"{path}/cgroup.freeze", "1")
+    polled = q.struct("struct pollfd", fd=fd, events=C.POLLPRI)
+    q.call("poll", polled, 1, _WAIT)
+    _ask_text(q, "cgroup.events#frozen", f"{path}/cgroup.events")
+    kill = _ask_write(q, "cgroup.kill#of-frozen", f"{path}/cgroup.kill", "1")
+    tell(q, f"{path}/cgroup.freeze", "0")
+    # whom the group did not kill, this does; the first signal is what its parent is told
+    q.call("kill", child, C.SIGUSR1)
+    status = q.buffer(4)
+    dead = _killed(status)
+    q.ask("cgroup.kill#kills", "wait4", child, status, 0, 0, needs=(kill,), read=dead, out=[status])
+    remove(q, path)
+    return q.probes()
+
+
+def _clone_into() -> tuple[Probe, ...]:
+    """A process is born into a group (clone3(2), CLONE_INTO_CGROUP)."""
+    q = Questions(children=Children.PAUSE)
+    path = group(q, "clone")
+    fd = q.need("openat", C.AT_FDCWD, q.string(path), C.O_RDONLY | C.O_DIRECTORY)
+    arguments = q.struct(
+        "struct clone_args", flags=C.CLONE_INTO_CGROUP, exit_signal=C.SIGCHLD, cgroup=fd
+    )
+    child = q.call("clone3", arguments, arguments.size, opaque=True)
+    events = q.call("openat", C.AT_FDCWD, q.string(f"{path}/cgroup.events"), C.O_RDONLY)
+    room = q.buffer(_ROOM)
+    born = _says("populated 1 frozen 0", room)
+    needs = (child, events)
+    q.ask("clone-into", "read", events, room, _ROOM, needs=needs, read=born, out=[room])
+    tell(q, f"{path}/cgroup.freeze", "1")
+    frozen = q.call("clone3", arguments, arguments.size, opaque=True)
+    q.ask("clone-into.frozen", "kill", frozen, 0, needs=(frozen,))
+    tell(q, f"{path}/cgroup.freeze", "0")
+    tell(q, f"{path}/cgroup.type", "threaded")
+    for each in (child, frozen):
+        q.call("kill", each, C.SIGKILL)
+        q.call("wait4", each, 0, 0, 0)
+    remove(q, path)
+    return q.probes()
+
+
+def _namespace() -> tuple[Probe, ...]:
+    """A group as root of a cgroup namespace (cgroup_namespaces(7))."""
+    q = Questions(namespaces=C.CLONE_NEWNS)
+    path = group(q, "namespace")
+    tell(q, f"{path}/cgroup.procs", "0")
+    q.ask("cgroupns", "unshare", C.CLONE_NEWCGROUP)
+    _ask_text(q, "cgroupns.membership", "/proc/self/cgroup")
+    kind, here = q.string("cgroup2"), q.string("mounted")
+    q.call("mkdir", here, 0o755)
+    mounted = q.ask("cgroupns.mount", "mount", kind, here, kind, 0, 0)
+    for name in ("cgroup.procs", "cgroup.type", "memory.max", "cgroup.kill"):
+        q.ask(f"cgroupns.shows.{name}", "access", q.string(f"mounted/{name}"), 0, needs=(mounted,))
+    _ask_write(q, "cgroupns.sets.memory.max", "mounted/memory.max", "max", mounted)
+    _ask_write(q, "cgroupns.enables.pids", "mounted/cgroup.subtree_control", "-pids", mounted)
+    q.ask("cgroupns.mkdir", "mkdir", q.string("mounted/inner"), 0o755, needs=(mounted,))
+    _ask_write(q, "cgroupns.moves", "mounted/inner/cgroup.procs", "0", mounted)
+    _ask_text(q, "cgroupns.membership.inner", "/proc/self/cgroup")
+    _ask_write(q, "cgroupns.leaves", f"{TOP}/cgroup.procs", "0", mounted)
+    _ask_text(q, "cgroupns.membership.outside", "/proc/self/cgroup")
+    q.call("umount2", here, _MNT_DETACH)
+    remove(q, f"{path}/inner", path)
+    return q.probes()
+
+
+def _delegation() -> tuple[Probe, ...]:
+    """A group is given to a user, who makes a rootless container of it; "Delegation" there."""
+    q = Questions(namespaces=C.CLONE_NEWNS)
+    path = group(q, "delegation")
+    for name in ("", "/cgroup.procs", "/cgroup.threads", "/cgroup.subtree_control"):
+        q.call("chown", q.string(path + name), USER, USER)
+    inner = f"{path}/inner"
+    tell(q, f"{path}/cgroup.procs", "0")
+    out = q.need("openat", C.AT_FDCWD, q.string(f"{TOP}/cgroup.procs"), C.O_WRONLY)
+    q.need("setresuid", USER, USER, USER)
+    q.call("prctl", C.PR_SET_DUMPABLE, 1, 0, 0, 0)
+    q.ask("delegation.mkdir", "mkdir", q.string(inner), 0o755)
+    _ask_write(q, "delegation.moves", f"{inner}/cgroup.procs", "0")
+    _ask_write(q, "delegation.enables", f"{path}/cgroup.subtree_control", "+pids +memory")
+    _ask_write(q, "delegation.sets-inner", f"{inner}/pids.max", "100")
+    _ask_write(q, "delegation.sets-own", f"{path}/pids.max", "100")
+    _ask_write(q, "delegation.leaves", f"{TOP}/cgroup.procs", "0")
+    # opened by root, written by the user: who opened it decides (CVE-2021-4197)
+    q.ask("delegation.leaves-by-descriptor", "write", out, q.string("0"), 1)
+    _ask_write(q, "delegation.pressure", f"{inner}/memory.pressure", "some 1000000 2000000")
+    _ask_write(
+        q, "delegation.pressure.short-window", f"{inner}/memory.pressure", "some 150000 1000000"
+    )
+    every = C.CLONE_NEWUSER | C.CLONE_NEWCGROUP | C.CLONE_NEWNS
+    made = q.ask("delegation.namespaces", "unshare", every)
+    kind, here = q.string("cgroup2"), q.string(".")
+    q.ask("delegation.mount", "mount", kind, here, kind, 0, 0, needs=(made,))
+    # it may, and 0 is no way to: so it lives on
+    _ask_write(q, "delegation.kills", f"{inner}/cgroup.kill", "0", fine=("ERANGE",))
+    return q.probes()
+
+
+def _attributes() -> tuple[Probe, ...]:
+    """Extended attributes, by which systemd marks groups (xattr(7))."""
+    q = Questions()
+    path = group(q, "attributes")
+    folder, file, value = q.string(path), q.string(f"{path}/cgroup.procs"), q.string("1")
+    for name in ("user", "trusted", "security"):
+        attribute = q.string(f"{name}.hostabi")
+        q.ask(f"group.xattr.{name}", "setxattr", folder, attribute, value, 1, 0)
+        q.ask(f"group.xattr.{name}.file", "setxattr", file, attribute, value, 1, 0)
+    remove(q, path)
+    return q.probes()
+
+
+def _ask_write(
+    q: Questions, key: str, path: str, text: str, *needs: Ref, fine: Collection[str] = ()
+) -> Ref:
+    fd = q.call("openat", C.AT_FDCWD, q.string(path), C.O_WRONLY | C.O_CLOEXEC)
+    content = q.string(text)
+    done = q.ask(key, "write", fd, content, len(text), needs=(*needs, fd), fine=fine)
+    q.call("close", fd)
+    return done
+
+
+def _ask_text(q: Questions, key: str, path: str) -> Ref:
+    """What a short file says."""
+    fd = q.call("openat", C.AT_FDCWD, q.string(path), C.O_RDONLY | C.O_CLOEXEC)
+    room = q.buffer(_ROOM)
+    done = q.ask(key, "read", fd, room, _ROOM, needs=(fd,), read=_text(room), out=[room])
+    q.call("close", fd)
+    return done
+
+
+def _text(room: Slot) -> Read:
+    def read(trace: Trace, ref: Ref) -> str:
+        raw = trace.bytes(ref, room)[: trace[ref]].decode(errors="backslashreplace")
+        # of a machine that has version 1 as well, its hierarchies are not meant here
+        lines = [line for line in raw.splitlines() if ":/" not in line or line.startswith("0:")]
+        return " ".join(" ".join(lines).split())
+
+    return read
+
+
+def _says(expected: str, room: Slot) -> Read:
+    text = _text(room)
+
+    def read(trace: Trace, ref: Ref) -> str:
+        said = str(text(trace, ref))
+        return keys.OK if said == expected else f"reads {said}"
+
+    return read
+
+
+def _valid(room: Slot) -> Read:
+    """Why a partition is none is said in words, which are no interface."""
+    text = _text(room)
+    return lambda trace, ref: "invalid" if "invalid" in str(text(trace, ref)) else keys.OK
+
+
+def _happened(trace: Trace, ref: Ref) -> str:
+    return keys.OK if trace[ref] > 0 else "silent"
+
+
+def _number(room: Slot) -> Read:
+    return lambda trace, ref: trace.number(ref, room)
+
+
+def _killed(status: Slot) -> Read:
+    return lambda trace, ref: (
+        keys.OK if trace.number(ref, status) & 0x7F == C.SIGKILL else "not killed"
+    )
