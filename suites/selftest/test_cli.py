@@ -67,7 +67,7 @@ def test_help_imports_nothing_slow() -> None:
         ["run", "--jobs", "0"],
         ["run", "--jobs", "many"],
         ["run", "--accel", "magic"],
-        ["diff"],
+        ["diff", "--json", "--junit", "a", "b"],
     ],
 )
 def test_bad_usage_is_two(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
@@ -133,7 +133,52 @@ def test_diff_of_two_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     assert cli.main(["diff", str(old), str(old)]) == 0
     capsys.readouterr()
     assert cli.main(["diff", "--json", str(old), str(new)]) == 1
-    assert len(json.loads(capsys.readouterr().out)[0]["findings"]) == 2
+    (told,) = json.loads(capsys.readouterr().out)["comparisons"]
+    assert len(told["findings"]) == 2
+    written = tmp_path / "out.xml"
+    assert cli.main(["diff", "--junit", "-o", str(written), str(old), str(new)]) == 1
+    assert b"<failure" in written.read_bytes()
+    assert "6.1 -> 6.12" in capsys.readouterr().out
+    assert cli.main(["diff", "--json-schema"]) == 0
+    assert json.loads(capsys.readouterr().out)["title"] == "hostabi diff"
+
+
+def test_diff_opens_a_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    old = capture(tmp_path / "old.json", "6.1", Fact("a#mode", 0o644), Fact("b", 1))
+    new = capture(tmp_path / "new.json", "6.12", Fact("a#mode", 0o644))
+    assert cli.main(["diff", str(old), str(new), "--open", "1"]) == 1
+    assert "removed: The thing is gone." in capsys.readouterr().out
+    assert cli.main(["diff", str(old), str(new), "--open", "nobody"]) == 2
+    assert "first column" in capsys.readouterr().err
+
+
+def test_diff_with_a_ledger_of_ones_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    old = capture(tmp_path / "old.json", "6.1", Fact("b", 1))
+    new = capture(tmp_path / "new.json", "6.12")
+    own = tmp_path / "mine.toml"
+    own.write_text(
+        '[[entry]]\nsurface = "sysctls"\nkey = "b"\nold = 1\nboundary = "6.1 -> 6.12"\n'
+        'reason = "we patched it away"\ncitation = "https://example.org/1"\n'
+    )
+    assert cli.main(["diff", str(old), str(new)]) == 1
+    assert cli.main(["diff", str(old), str(new), "--ledger", str(own)]) == 0
+    own.write_text(own.read_text().replace('"b"', '"c"'))
+    assert cli.main(["diff", str(old), str(new), "--ledger", str(own)]) == 1
+    assert "match nothing any more" in (told := capsys.readouterr().out)
+    assert "sysctls:c." in told
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["a.json"],
+        ["--releases", "6.1", "6.12"],
+        ["-o", "x", "a", "b"],
+        ["--ledger", "none", "a", "b"],
+    ],
+)
+def test_diff_of_nothing_that_can_be_compared(words: list[str]) -> None:
+    assert cli.main(["diff", *words]) == 2
 
 
 def test_diff_of_one_side_or_of_a_broken_file(

@@ -2,24 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import Any
+
 import msgspec
+from junitparser import JUnitXml
 
 from hostabi.diff.groups import describe, digest, group
 from hostabi.diff.impact import NONE
-from hostabi.diff.ledger import Ledger
+from hostabi.diff.ledger import Entry, Ledger
 from hostabi.diff.verdict import Verdict, judge
 from hostabi.model import Capture, Certainty, Class, Fact, Kind, Provenance, Value, Variant
-from hostabi.results import deltas
+from hostabi.results import deltas, findings, junit, story
 
 
 def verdict(
-    old: dict[str, Value], new: dict[str, Value], kind: Kind = Kind.VALUE, surface: str = "sysctls"
+    old: dict[str, Value],
+    new: dict[str, Value],
+    kind: Kind = Kind.VALUE,
+    surface: str = "sysctls",
+    ledger: Ledger | None = None,
 ) -> Verdict:
     def capture(line: str, values: dict[str, Value], variant: Variant) -> Capture:
         facts = [Fact(key, value, kind) for key, value in values.items()]
         return Capture(line, line, line, variant, Provenance("t"), {surface: facts})
 
-    return judge(capture("1", old, Variant()), capture("2", new, Variant()), NONE, Ledger())
+    return judge(
+        capture("1", old, Variant()), capture("2", new, Variant()), NONE, ledger or Ledger()
+    )
 
 
 def files(*names: str) -> dict[str, Value]:
@@ -27,7 +37,7 @@ def files(*names: str) -> dict[str, Value]:
 
 
 def titles(found: Verdict) -> list[str]:
-    return [item.title for item in group(found.findings)]
+    return [item.title.partition(":")[0] for item in group(found.findings)]
 
 
 def test_a_removed_directory_is_one_line() -> None:
@@ -90,9 +100,9 @@ def test_the_terminal_is_wide_enough() -> None:
 
 def test_what_is_left_out_is_counted() -> None:
     old = {f"top{i}.a": str(i) for i in range(40)}
-    text = deltas.terminal([verdict(old, {}, Kind.DEFAULT)], 100, deltas.Detail(rows=5, merge=None))
-    assert "... and 35 more" in text
-    assert "more in" not in deltas.terminal([verdict(old, {}, Kind.DEFAULT)], 100, deltas.ALL)
+    text = deltas.terminal([verdict(old, {}, Kind.DEFAULT)], 100, story.Detail(rows=5, merge=None))
+    assert "... and 35 more in 35 lines (6 to 40)" in text
+    assert "more in" not in deltas.terminal([verdict(old, {}, Kind.DEFAULT)], 100, story.ALL)
 
 
 def test_markdown_keeps_its_columns() -> None:
@@ -104,12 +114,105 @@ def test_markdown_keeps_its_columns() -> None:
 
 def test_json_holds_every_finding() -> None:
     found = verdict(files("a", "b"), files("b", "c"))
-    (record,) = msgspec.json.decode(deltas.as_json([found]), type=list[deltas.Record])
-    assert [(f.delta.key, f.grade) for f in record.findings] == [
-        ("a", Class.BREAK),
-        ("c", Class.ADDITION),
+    read = msgspec.json.decode(findings.as_json([found]), type=findings.Report)
+    (told,) = read.comparisons
+    assert [(item.key, item.grade, item.group) for item in told.findings] == [
+        ("a", Class.BREAK, 1),
+        ("c", Class.ADDITION, 2),
     ]
-    assert record.old.build == "1"
+    assert [(item.number, item.findings) for item in told.groups] == [(1, 1), (2, 1)]
+    assert told.findings[0].old is not None
+    assert told.findings[0].new is None
+    assert told.counts == findings.Counts(1, 0, 0, 1)
+    assert told.old.build == "1"
+    assert read.rules["removed"] == "The thing is gone."
+
+
+def test_the_schema_is_that_of_the_records() -> None:
+    """Where this fails: write findings.schema() to the file, and raise SCHEMA if readers break."""
+    assert findings.SCHEMA_FILE.read_bytes() == findings.schema()
+
+
+def test_json_has_no_field_that_the_schema_does_not_describe() -> None:
+    told = msgspec.json.decode(findings.as_json([verdict(files("a", "b"), files("b", "c"))]))
+    schema = msgspec.json.decode(findings.SCHEMA_FILE.read_bytes())
+    checked = list(against_schema(told, schema, schema["$defs"]))
+    assert {"Report", "Comparison", "Side", "Variant", "Found", "Seen", "GroupOf"} <= set(checked)
+
+
+def against_schema(value: Any, form: dict[str, Any], defs: dict[str, Any]) -> Iterator[str]:
+    """Check a value as far as our schema goes, and name the records on the way."""
+    if "$ref" in form:
+        name = form["$ref"].rpartition("/")[2]
+        yield name
+        form = defs[name]
+    if "anyOf" in form:
+        forms = [one for one in form["anyOf"] if (one == {"type": "null"}) == (value is None)]
+        if isinstance(value, dict):
+            yield from against_schema(value, forms[0], defs)
+    elif form.get("type") == "object" and "properties" in form:
+        assert set(form["required"]) <= value.keys() <= form["properties"].keys()
+        for key, item in value.items():
+            yield from against_schema(item, form["properties"][key], defs)
+    elif form.get("type") == "array":
+        assert isinstance(value, list)
+        for item in value:
+            yield from against_schema(item, form["items"], defs)
+    elif "enum" in form:
+        assert value in form["enum"]
+    else:
+        kinds = {"string": str, "integer": int, "object": dict, "boolean": bool}
+        assert isinstance(value, kinds[form["type"]])
+
+
+def test_junit_fails_for_open_breaks_and_skips_known_ones() -> None:
+    entry = Entry("sysctls", "b", "1 -> 2", "moved elsewhere, as told", "https://x/", old="file")
+    found = verdict(files("a\x1b", "b", "c"), files("c"), ledger=Ledger((entry,)))
+    quiet = verdict(files("a"), files("a"))
+    xml = JUnitXml.fromstring(junit.as_junit([found, quiet]))
+    first, second = list(xml)
+    cases = {case.name: case for case in first}
+    assert cases["a?"].is_failure
+    assert cases["b"].is_skipped
+    assert "moved elsewhere, as told [https://x/]" in str(cases["b"].result[0].message)
+    assert (first.tests, first.failures, first.skipped) == (2, 1, 1)
+    assert [(case.name, case.is_passed) for case in second] == [("nothing breaks", True)]
+
+
+def test_a_line_opens_by_its_number_and_by_name() -> None:
+    gone = files(*(f"kernel.sched_domain.cpu0.domain0.v{i}" for i in range(20)))
+    found = verdict({**gone, **files("kernel.x", "vm.y")}, files("kernel.x"))
+    text = deltas.in_full([found], "1")
+    assert text.count("kernel.sched_domain.cpu0.domain0.v") == 20
+    assert "removed: The thing is gone." in text
+    assert "vm.y" not in text
+    assert "sysctls:vm.y" in deltas.in_full([found], "vm.")
+    assert deltas.in_full([found], "sysctls:vm.y").startswith("#2  1 -> 2  break: vm.y")
+    assert "#2" in deltas.in_full([found], "sysctls")
+    assert deltas.in_full([found], "99") == deltas.in_full([found], "nobody") == ""
+
+
+def test_one_fact_in_several_views_is_one_line() -> None:
+    def views(*names: str) -> dict[str, Value]:
+        return {f"{name}{view}": "ok" for name in names for view in ("", "#userns", "#user")}
+
+    old = {**views("f.A", "f.B"), "f.C": "ok", "f.C#userns": "ok"}
+    new = {**dict.fromkeys(views("f.A", "f.B"), "EINVAL"), "f.C": "ok", "f.C#userns": "EPERM"}
+    shown = [(item.title, item.change) for item in group(verdict(old, new).findings)]
+    assert shown == [
+        ("f.* (2): A, B", "ok -> EINVAL (also user, userns)"),
+        ("f.C", "ok -> EPERM (userns)"),
+    ]
+
+
+def test_what_one_entry_explains_is_one_line_wherever_it_lies() -> None:
+    names = ("a.x", "b.y", "b.z")
+    entries = [
+        Entry("sysctls", name, "1 -> 2", "one and the same", "https://x/", "file") for name in names
+    ]
+    found = verdict(files(*names, "c"), {}, ledger=Ledger(tuple(entries)))
+    told = [(item.title, bool(item.known)) for item in group(found.findings)]
+    assert told == [("c", False), ("3: a.x, b.y, b.z", True)]
 
 
 def test_nothing_to_tell_is_said() -> None:
@@ -119,4 +222,6 @@ def test_nothing_to_tell_is_said() -> None:
 def test_disagreeing_witnesses_are_said() -> None:
     torn = Fact("nr", "ENOSYS", certainty=Certainty.CONTRADICTED)
     taken = Capture("1", "1", "1", Variant(), Provenance("t"), {"syscalls": [torn]})
-    assert "disagree on 1 about: nr" in deltas.terminal([judge(taken, taken, NONE, Ledger())])
+    assert "disagree on 1 about: syscalls:nr" in deltas.terminal(
+        [judge(taken, taken, NONE, Ledger())]
+    )

@@ -1,9 +1,9 @@
 """Findings of one cause as one group, so that a screen tells the story.
 
-Two findings belong together when the same rule decided them with the same
+Two open findings belong together when the same rule decided them with the same
 effect and their keys differ in one component only: the same leaf under several
 interfaces, or several leaves of one directory. A tree that went as a whole is
-one group.
+one group. Findings that the ledger explains alike belong together wherever they lie.
 """
 
 from __future__ import annotations
@@ -11,91 +11,137 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from functools import cached_property
+from typing import TypeVar
 
 from hostabi.diff import keys
 from hostabi.diff.compare import members
-from hostabi.model import Class, Fact, Finding, Value
+from hostabi.model import Class, Delta, Fact, Finding, Value
 
 _CAPITALS = re.compile(r"[A-Z0-9]+_[A-Z0-9]+_")
 """Names in capitals are grouped by their first two words, for example ``CONFIG_NET_``."""
+_SEPARATORS = re.compile(r"([./:])")
+"""What divides a key's levels."""
 _WIDTH = 60
 """Characters of a value that are shown before it is cut."""
-
 _PARTS = 4
 """Groups that a merged one names."""
+_NAMES = 6
+"""Facts that a group names."""
+_T = TypeVar("_T")
 
 
 @dataclasses.dataclass(frozen=True)
 class Group:
-    """Findings that are told in one line. ``title`` names them all, ``change`` their effect."""
+    """Findings that are told in one line, with a pattern for their keys and their effect.
 
-    surface: str
-    grade: Class
-    rule: str
-    title: str
+    ``parts`` are the groups that a merged one stands for.
+    """
+
+    pattern: str
     change: str
     findings: tuple[Finding, ...]
-    merged: bool = False
-    """Whether this stands for several groups; its title names them, not the facts."""
+    parts: tuple[Group, ...] = ()
 
     @property
+    def grade(self) -> Class:
+        """The class of all of them."""
+        return self.findings[0].grade
+
+    @cached_property
+    def surfaces(self) -> tuple[str, ...]:
+        """Where they lie."""
+        return tuple(dict.fromkeys(finding.delta.surface for finding in self.findings))
+
+    @cached_property
+    def rules(self) -> tuple[str, ...]:
+        """What decided."""
+        return tuple(dict.fromkeys(finding.rule for finding in self.findings))
+
+    @cached_property
     def impact(self) -> tuple[str, ...]:
         """Everybody who is hit by one of the findings."""
         return tuple(dict.fromkeys(who for finding in self.findings for who in finding.impact))
 
     @property
-    def known(self) -> bool:
-        """Whether the ledger expects all of it."""
-        return all(finding.known for finding in self.findings)
+    def known(self) -> str:
+        """Reason and citation from the ledger; empty when the ledger does not expect them."""
+        return self.findings[0].known
+
+    @property
+    def title(self) -> str:
+        """What it is about, in one line of some hundred characters at most."""
+        return self.titled(_NAMES)
+
+    def titled(self, names: int | None) -> str:
+        """What it is about, naming so many of the facts; None names all."""
+        things = list(dict.fromkeys(_thing(finding) for finding in self.findings))
+        if self.parts and names is not None:
+            return f"{len(self.findings)} of them: {self._largest()}"
+        if len(things) == 1:
+            return things[0]
+        # a pattern without a place says nothing: the names alone do
+        prefix = self.pattern.partition("*")[0]
+        shown = [thing.removeprefix(prefix).partition("#")[0] for thing in things]
+        shown = [*shown[:names], "..."] if names is not None and len(shown) > names else shown
+        head = f"{self.pattern} ({len(things)}): " if prefix else f"{len(things)}: "
+        return head + ", ".join(shown)
+
+    def _largest(self) -> str:
+        """The largest parts of a merged group, by the place where they lie."""
+        sizes: Counter[str] = Counter()
+        for part in self.parts:
+            sizes[part.pattern if part.pattern.partition("*")[0] else ""] += len(part.findings)
+        sizes.pop("", None)
+        named = [
+            f"{place} ({size})" if "*" in place else place
+            for place, size in sizes.most_common(_PARTS)
+        ]
+        named = named or [_thing(part.findings[0]) for part in self.parts[:_PARTS]]
+        return ", ".join(named) + (", ..." if len(self.parts) > len(named) else "")
+
+
+@dataclasses.dataclass(frozen=True)
+class _Unit:
+    """What one fact says, to whoever looks: the same effect in one view or several."""
+
+    findings: tuple[Finding, ...]
+
+    @property
+    def views(self) -> tuple[str, ...]:
+        return tuple(sorted(keys.view(finding.delta.key) for finding in self.findings))
+
+    @cached_property
+    def places(self) -> list[str]:
+        return _places(_thing(self.findings[0]))
 
 
 def group(findings: Sequence[Finding]) -> list[Group]:
     """Groups in the order in which the first finding of each stands in ``findings``."""
     order = {id(finding): index for index, finding in enumerate(findings)}
-    groups: list[Group] = []
-    for alike in _split(findings, _effect):
-        groups += _by_place(alike)
+    open_, known = _halves(findings)
+    units = [_Unit(tuple(same)) for same in _split(open_, _unit)]
+    groups = [item for alike in _split(units, _effect) for item in _by_place(alike)]
+    groups += [_explained(alike) for alike in _split(known, lambda item: (item.grade, item.known))]
     return sorted(groups, key=lambda item: min(order[id(finding)] for finding in item.findings))
 
 
 def digest(groups: Sequence[Group], limit: int) -> list[Group]:
     """Merge the groups of one rule where they are more than ``limit`` and hit nobody known.
 
-    The merged group stands where its largest part stood and names its largest parts.
+    The merged ones stand behind all others.
     """
-    rules = Counter((item.surface, item.grade, item.rule) for item in groups if not item.impact)
-    merged: dict[tuple[str, str, str], list[Group]] = {}
+    rules = Counter((item.surfaces, item.rules) for item in groups if _plain(item))
+    merged: dict[Hashable, list[Group]] = {}
     kept: list[Group] = []
     for item in groups:
-        rule = (item.surface, item.grade, item.rule)
-        if item.impact or item.known or rules[rule] <= limit:
-            kept.append(item)
-        else:
+        rule = (item.surfaces, item.rules)
+        if _plain(item) and rules[rule] > limit:
             merged.setdefault(rule, []).append(item)
+        else:
+            kept.append(item)
     return kept + [_merged(parts) for parts in merged.values()]
-
-
-def _merged(parts: Sequence[Group]) -> Group:
-    places: Counter[str] = Counter()
-    for item in parts:
-        if len(item.findings) > 1 and "*" in item.title:
-            places[item.title.partition(" ")[0]] += len(item.findings)
-    findings = tuple(finding for item in parts for finding in item.findings)
-    titles = [f"{place} ({count})" for place, count in places.most_common(_PARTS)]
-    titles = titles or [item.title for item in parts[:_PARTS]]
-    first = parts[0]
-    changes = Counter(item.change for item in parts)
-    change = ", ".join(text for text, _ in changes.most_common(2))
-    return Group(
-        surface=first.surface,
-        grade=first.grade,
-        rule=first.rule,
-        title=f"{len(findings)} of them: {', '.join(titles)} ...",
-        change=change if len(changes) <= 2 else f"{change}, ...",
-        findings=findings,
-        merged=True,
-    )
 
 
 def describe(finding: Finding) -> str:
@@ -111,13 +157,37 @@ def describe(finding: Finding) -> str:
     return f"{show(old.value)} -> {show(new.value)}"
 
 
-def show(value: Value) -> str:
+def show(value: Value, width: int = _WIDTH) -> str:
     """A value as tables show it, cut to one short line."""
     if value is None:
         return "unknown"
     text = ", ".join(value) if isinstance(value, list) else str(value)
     text = " ".join(text.split()) or "empty"
-    return text if len(text) <= _WIDTH else text[: _WIDTH - 3] + "..."
+    return text if len(text) <= width else text[: width - 3] + "..."
+
+
+def _halves(findings: Sequence[Finding]) -> tuple[list[Finding], list[Finding]]:
+    return [item for item in findings if not item.known], [item for item in findings if item.known]
+
+
+def _plain(item: Group) -> bool:
+    return not item.impact and not item.known
+
+
+def _merged(parts: Sequence[Group]) -> Group:
+    changes = Counter(item.change for item in parts)
+    change = ", ".join(text for text, _ in changes.most_common(2))
+    findings = tuple(finding for item in parts for finding in item.findings)
+    return Group("*", change + (", ..." if len(changes) > 2 else ""), findings, tuple(parts))
+
+
+def _explained(findings: Sequence[Finding]) -> Group:
+    """What one entry of the ledger says of several facts."""
+    effects = list(dict.fromkeys(describe(finding) for finding in findings))
+    change = ", ".join(effects[:2]) + (", ..." if len(effects) > 2 else "")
+    things = {_thing(finding) for finding in findings}
+    shared = set.intersection(*(set(_places(thing)) for thing in things))
+    return Group(max(shared, key=len, default="*"), change, tuple(findings))
 
 
 def _members_text(old: Fact, new: Fact) -> str:
@@ -128,74 +198,92 @@ def _members_text(old: Fact, new: Fact) -> str:
     return "; ".join(parts)
 
 
-def _effect(finding: Finding) -> tuple[str, ...]:
-    """What findings must share to be told together. Known and open ones never mix."""
+def _thing(finding: Finding) -> str:
+    """The key without the view."""
+    key = finding.delta.key
+    aspect = keys.aspect(key)
+    return keys.subject(key) + (f"#{aspect}" if aspect else "")
+
+
+def _unit(finding: Finding) -> Hashable:
+    """What findings of one fact in several views share."""
+    return (_thing(finding), *_told_alike(finding))
+
+
+def _told_alike(finding: Finding) -> tuple[Hashable, ...]:
     delta = finding.delta
-    return (
-        delta.surface,
-        finding.grade,
-        finding.rule,
-        keys.aspect(delta.key),
-        describe(finding),
-        str(bool(finding.known)),
-        *finding.impact,
-    )
+    return delta.surface, finding.grade, finding.rule, finding.impact, *_values(delta)
 
 
-def _by_place(findings: Sequence[Finding]) -> list[Group]:
-    """Split findings of one effect by where their keys lie: the narrowest place first."""
+def _values(delta: Delta) -> tuple[Hashable, ...]:
+    """Both values, or what two lists lost and gained."""
+    old, new = (None if side is None else side.value for side in (delta.old, delta.new))
+    if isinstance(old, list) or isinstance(new, list):
+        before, after = members(old), members(new)
+        return before - after, after - before
+    return old, new
+
+
+def _effect(unit: _Unit) -> Hashable:
+    """What facts must share to be told together."""
+    first = unit.findings[0]
+    return keys.aspect(first.delta.key), unit.views, *_told_alike(first)
+
+
+def _by_place(units: Sequence[_Unit]) -> list[Group]:
+    """Split facts of one effect by where their keys lie: the narrowest place first."""
     groups: list[Group] = []
-    rest = list(findings)
+    rest = list(units)
     while rest:
-        places = Counter(place for finding in rest for place in _places(finding))
+        places = Counter(place for unit in rest for place in unit.places)
         shared = [item for item in places.items() if item[1] > 1]
         if not shared:
-            groups += [_made(finding.delta.key, [finding]) for finding in rest]
+            groups += [_made(_thing(unit.findings[0]), [unit]) for unit in rest]
             break
-        place, _ = max(shared, key=lambda item: (item[0].count("."), item[1], item[0]))
-        groups.append(_made(place, [item for item in rest if place in _places(item)]))
-        rest = [item for item in rest if place not in _places(item)]
+        place, _ = max(shared, key=lambda item: (_depth(item[0]), item[1], item[0]))
+        groups.append(_made(place, [unit for unit in rest if place in unit.places]))
+        rest = [unit for unit in rest if place not in unit.places]
     return groups
 
 
-def _places(finding: Finding) -> list[str]:
+def _depth(place: str) -> int:
+    return len(_SEPARATORS.findall(place))
+
+
+def _places(thing: str) -> list[str]:
     """Patterns with one open component that the key fits: its directories and its siblings."""
-    thing, _, aspect = finding.delta.key.partition("#")
+    subject, _, aspect = thing.partition("#")
     tail = f"#{aspect}" if aspect else ""
-    prefix = _CAPITALS.match(thing)
+    prefix = _CAPITALS.match(subject)
     if prefix:
         return [f"{prefix[0]}*{tail}"]
-    parts = thing.split(".")
-    if len(parts) < 2:
+    parts = _SEPARATORS.split(subject)
+    if len(parts) < 3:
         return [f"*{tail}"]
-    directories = [".".join([*parts[:depth], "*"]) for depth in range(1, len(parts))]
+    # every second part is a separator
+    directories = ["".join(parts[: 2 * depth]) + "*" for depth in range(1, len(parts) // 2 + 1)]
     siblings = [
-        ".".join([*parts[:index], "*", *parts[index + 1 :]]) for index in range(1, len(parts) - 1)
+        "".join([*parts[:index], "*", *parts[index + 1 :]]) for index in range(2, len(parts) - 1, 2)
     ]
     # the whole top directory says too little about what it holds
     return [place + tail for place in [*directories[1:], *siblings] or directories]
 
 
-def _made(title: str, findings: Sequence[Finding]) -> Group:
-    first = findings[0]
-    if len(findings) > 1:
-        if title.startswith("*"):  # names without a place: tell the names
-            title = ", ".join(finding.delta.key for finding in findings)
-        title = f"{title} ({len(findings)})"
-    return Group(
-        surface=first.delta.surface,
-        grade=first.grade,
-        rule=first.rule,
-        title=title,
-        change=describe(first),
-        findings=tuple(findings),
-    )
+def _made(pattern: str, units: Sequence[_Unit]) -> Group:
+    findings = tuple(finding for unit in units for finding in unit.findings)
+    return Group(pattern, describe(findings[0]) + _seen_by(units[0].views), findings)
 
 
-def _split(
-    findings: Iterable[Finding], key: Callable[[Finding], tuple[str, ...]]
-) -> list[list[Finding]]:
-    table: defaultdict[tuple[str, ...], list[Finding]] = defaultdict(list)
-    for finding in findings:
-        table[key(finding)].append(finding)
+def _seen_by(views: tuple[str, ...]) -> str:
+    """Who sees it, unless it is the machine's root alone."""
+    others = ", ".join(view for view in views if view)
+    if not others:
+        return ""
+    return f" (also {others})" if "" in views else f" ({others})"
+
+
+def _split(items: Iterable[_T], key: Callable[[_T], Hashable]) -> list[list[_T]]:
+    table: defaultdict[Hashable, list[_T]] = defaultdict(list)
+    for item in items:
+        table[key(item)].append(item)
     return list(table.values())

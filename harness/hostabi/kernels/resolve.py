@@ -70,7 +70,7 @@ def resolve(
             f"--modules and --config go with an image file, not with {spec!r}",
             advice="name the image by its path",
         )
-    text, wanted = _split_flavour(spec, flavour)
+    text, wanted = split_flavour(spec, flavour)
     if text in ("stable", "mainline"):
         newest = catalogue().newest(packages)
         text = newest.stable if text == "stable" else newest.mainline
@@ -234,7 +234,7 @@ def _locked(lock: Lock, line: str, flavour: str, packages: Packages) -> Build:
         ) from error
 
 
-def _split_flavour(spec: str, flavour: str) -> tuple[str, str]:
+def split_flavour(spec: str, flavour: str) -> tuple[str, str]:
     """``6.1.0-53-amd64`` to ``6.1.0-53`` and ``amd64``; without one, ``flavour`` it is."""
     found = _FLAVOURED.fullmatch(spec)
     return (found[1], found[2]) if found else (spec, flavour)

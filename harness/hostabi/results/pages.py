@@ -8,7 +8,7 @@ from pathlib import Path
 from hostabi import __version__
 from hostabi.diff.verdict import Verdict
 from hostabi.errors import StorageError
-from hostabi.results import deltas, tables
+from hostabi.results import deltas, findings, tables
 from hostabi.results.tables import Results
 from hostabi.runs.records import Session
 
@@ -36,7 +36,7 @@ def write(folder: Path, results: Results, verdicts: Sequence[Verdict]) -> list[P
         for name, text in pages.items():
             (folder / name).write_text(text)
         if verdicts:
-            (folder / "deltas.json").write_bytes(deltas.as_json(verdicts))
+            (folder / "deltas.json").write_bytes(findings.as_json(verdicts))
     except OSError as error:
         raise StorageError(
             f"cannot write the tables to {folder}: {error.strerror}",

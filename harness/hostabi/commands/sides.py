@@ -1,0 +1,125 @@
+"""What a diff compares: from what a user names as a side to its capture.
+
+A side is a kernel (see :mod:`hostabi.kernels.resolve`), a capture file, or
+``published:6.12`` for the capture that travels with the results.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hostabi.errors import HostabiError, InputError, PackageError
+from hostabi.model import Capture
+
+if TYPE_CHECKING:
+    from hostabi.packages.context import Packages
+    from hostabi.runs.guests import Guests
+    from hostabi.surfaces.source import Surface
+
+PUBLISHED = "published:"
+_FILES = (".json", ".json.zst", ".zst")
+
+
+@dataclass
+class Sides:
+    """Gets captures. ``failed`` fills with what could not be captured, by build and surface."""
+
+    guests: Guests
+    surfaces: Sequence[Surface]
+    journal: Path
+    """Whose captures are reused."""
+    fresh: bool = False
+    static: bool = False
+    limited: bool = False
+    """Whether only some surfaces were asked for."""
+    failed: dict[tuple[str, str], HostabiError] = field(default_factory=dict)
+
+    def get(self, name: str) -> Capture:
+        """The capture that ``name`` stands for. Raises HostabiError as resolving and booting do."""
+        capture = self._stored(name)
+        if capture is None:
+            capture = self._of_kernel(name)
+        return self._wanted(capture)
+
+    def releases(self, specs: Iterable[str]) -> list[Capture]:
+        """Captures of those of ``specs`` that can be had; what the mirror lost is left out.
+
+        Raises PackageError when fewer than two are left.
+        """
+        from hostabi.packages.fetch import PackageGoneError
+
+        found = []
+        for spec in specs:
+            try:
+                found.append(self.get(spec))
+            except PackageGoneError as error:
+                self.guests.progress.say(f"left out: {error.message}")
+        if len(found) < 2:
+            raise PackageError(
+                "fewer than two of these releases can be had", advice="hostabi kernels list --all"
+            )
+        return found
+
+    def _stored(self, name: str) -> Capture | None:
+        from hostabi.diff import captures
+
+        if name.startswith(PUBLISHED):
+            return published(name.removeprefix(PUBLISHED))
+        path = Path(name)
+        return captures.load(path) if name.endswith(_FILES) and path.is_file() else None
+
+    def _of_kernel(self, name: str) -> Capture:
+        from hostabi.diff import captures
+        from hostabi.runs import capture
+
+        build = self.guests.build(name)
+        known = None if self.fresh or self.static else recorded(self.journal, build.name)
+        if known is not None:
+            self.guests.progress.say(f"{build.name}: reusing {known}")
+            return captures.load(known)
+        taken = capture.take(self.guests, build, self.surfaces, static=self.static)
+        for surface, error in taken.failed.items():
+            self.failed[build.name, surface] = error
+        return taken.capture
+
+    def _wanted(self, capture: Capture) -> Capture:
+        """The capture with those surfaces only that were asked for."""
+        from msgspec.structs import replace
+
+        if not self.limited:
+            return capture
+        names = {surface.name for surface in self.surfaces}
+        kept = {name: facts for name, facts in capture.surfaces.items() if name in names}
+        return replace(capture, surfaces=kept)
+
+
+def recorded(path: Path, build: str) -> Path | None:
+    """The capture that a run with these sources made of ``build``, if there is one."""
+    from hostabi.runs import journal
+
+    if not path.is_file():
+        return None
+    contents = journal.read(path)
+    return journal.recorded_capture(path, contents.since(journal.source_digest()), build)
+
+
+def published(name: str) -> Capture:
+    """The published capture of a line or a build. Raises InputError when there is none."""
+    raise InputError(f"no capture of {name!r} is published", advice="name a kernel or a file")
+
+
+def point_releases(spec: str, packages: Packages, flavour: str) -> list[str]:
+    """Names of the builds to compare for ``--releases LINE`` or ``LINE-FLAVOUR``, oldest first."""
+    from hostabi.kernels.build import DEFAULT_FLAVOUR, line_of
+    from hostabi.kernels.releases import releases
+    from hostabi.kernels.resolve import split_flavour
+
+    line, wanted = split_flavour(spec, flavour or DEFAULT_FLAVOUR)
+    if line_of(line) != line:
+        raise InputError(f"{spec!r} is no line", advice="name one such as 6.1 or 6.1-amd64")
+    found = [one.name for one in releases(line, packages, flavour=wanted)]
+    packages.progress.say(f"{len(found)} releases of {line} are listed: {', '.join(found)}")
+    return found
