@@ -10,6 +10,7 @@ import pytest
 
 from hostabi.agent.client import Agent
 from hostabi.agent.program import End, Program, Ran, Sandbox
+from hostabi.model import Fact
 from hostabi.surfaces import probing
 from hostabi.surfaces.probing import HOST, USER, USERNS, ProbeSurface, Questions, ask
 from hostabi.surfaces.source import Source
@@ -103,3 +104,18 @@ def test_a_key_that_is_asked_twice_is_refused():
     surface = ProbeSurface("twice", lambda: (*questions().probes(), *questions().probes()))
     with pytest.raises(ValueError, match="first is asked twice"):
         surface.capture(Source(agent(Kernel(3)), None))
+
+
+def test_a_fact_has_a_program_that_shows_it():
+    surface = ProbeSurface("example", lambda: questions().probes(), modules=("tun",))
+    shown = surface.reproducer(Fact("second#user", "EPERM"))
+    assert shown is not None
+    assert "static const int chain[] = { 0, 2, -1 };" in shown.text
+    assert "expect = FAILS;" in shown.text
+    assert "#define UID 1000" in shown.text
+    assert shown.modules == ("tun",)
+    assert surface.reproducer(Fact("third", "EPERM")) is None
+    assert surface.reproducer(Fact("number", 42)) is None
+    seen = surface.reproducer(Fact("number", 42), Ran(End.EXITED, 0, (3, 0, 0, 41)))
+    assert seen is not None
+    assert "expect = SEEN;" in seen.text

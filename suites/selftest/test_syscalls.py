@@ -10,7 +10,18 @@ from pathlib import Path
 
 import pytest
 
-from hostabi.agent.program import End, Pointer, Program, Ran, Result, Sandbox, Scratch, Store, Word
+from hostabi.agent.program import (
+    Children,
+    End,
+    Pointer,
+    Program,
+    Ran,
+    Result,
+    Sandbox,
+    Scratch,
+    Store,
+    Word,
+)
 from hostabi.errors import InputError
 from hostabi.kernels.headers import read_headers
 from hostabi.syscalls import generate, names, printers, table, types
@@ -195,6 +206,45 @@ def test_the_c_program_prints_what_it_saw(sample, tmp_path):
     done = run_c(printers.to_c(sample), tmp_path)
     assert done.returncode == 0
     assert "r3 close = -9 Bad file descriptor" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("chain", "value", "fine", "status"),
+    [
+        ((0, 1), "ok", (), 0),
+        ((0, 3), "ok", (), 1),
+        ((0, 3), "EBADF", (), 0),
+        ((0, 3), "ok", ("EBADF",), 0),
+        ((3, 1), "EBADF", (), 0),
+        ((0, 2), None, (), 0),
+        ((0, 6), "SIGSYS", (), 0),
+        ((0, 6), "SIGKILL", (), 1),
+        ((0, 7), "ok", (), 3),
+    ],
+)
+def test_the_c_program_checks_what_is_expected(tmp_path, chain, value, fine, status):
+    b = Builder(children=Children.PAUSE)
+    ends, into = b.buffer(8), b.buffer(8)
+    b.call("pipe2", ends, C.O_CLOEXEC)
+    b.call("write", ends.word(1), b.content(b"data"), 4)
+    b.call("read", ends.word(0), into, 8, out=[into])
+    b.call("close", 77)
+    child = b.call("fork", opaque=True)
+    filtered = b.array("struct sock_filter", [{"code": 6, "k": C.SECCOMP_RET_KILL_PROCESS}])
+    b.call(
+        "seccomp",
+        C.SECCOMP_SET_MODE_FILTER,
+        0,
+        b.struct("struct sock_fprog", len=1, filter=filtered),
+    )
+    b.call("kill", child, 0)
+    b.call("getpid")
+    built = b.build()
+    sides = [("a kernel", Ran(End.EXITED, 0, (0, 4, 4), (b"data\0\0\0\0",)))]
+    expected = printers.Expected(chain, value, frozenset(fine))
+    box = Sandbox(no_new_privs=True)
+    source = printers.to_c(built, sandbox=box, sides=sides, expected=expected)
+    assert run_c(source, tmp_path).returncode == status
 
 
 def run_c(source: str, folder: Path) -> subprocess.CompletedProcess[str]:

@@ -25,9 +25,11 @@ from hostabi.diff import keys
 from hostabi.errors import CallError
 from hostabi.model import Certainty, Fact, Kind, Variant
 from hostabi.model import Value as FactValue
+from hostabi.surfaces.reproducers import Language, Reproducer
 from hostabi.surfaces.source import Source
 from hostabi.syscalls import table
 from hostabi.syscalls.builder import ARENA, Builder, Built, Ref, Slot, Value
+from hostabi.syscalls.printers import Expected, to_c
 from hostabi.syscalls.table import C
 from hostabi.syscalls.trace import Trace
 
@@ -47,7 +49,7 @@ _DETAIL = 160
 
 @dataclasses.dataclass(frozen=True)
 class View:
-    """Who asks. ``name`` is the aspect of a fact that says what they got, "" for the host's root."""
+    """Who asks. ``name`` is the aspect that says what they got, "" for the machine's root."""
 
     name: str
     namespaces: int = 0
@@ -68,9 +70,9 @@ class View:
 
 HOST = View("", privileged=True)
 """Root of the machine."""
-USERNS = View("userns", OWN_NAMESPACES)
+USERNS = View(keys.USERNS, OWN_NAMESPACES)
 """Root of a user namespace that an ordinary user made, with all other namespaces new as well."""
-USER = View("user")
+USER = View(keys.USER)
 """An ordinary user without any privileges, and without a way to get some."""
 VIEWS = (HOST, USERNS, USER)
 
@@ -191,6 +193,15 @@ class ProbeSurface:
         load(source.live, self.modules)
         return ask(source.live, list(self.probes.values()), self.views)
 
+    def reproducer(self, fact: Fact, ran: Ran | None = None) -> Reproducer | None:
+        """A C program that asks one probe alone; see :class:`Reproducible`."""
+        who = keys.view(fact.key)
+        view = next((view for view in self.views if view.name == who), None)
+        probe = self.probes.get(fact.key.removesuffix(f"#{who}") if who else fact.key)
+        if probe is None or view is None:
+            return None
+        return probe_reproducer(probe, view, fact, ran, self.modules)
+
     @cached_property
     def probes(self) -> Mapping[str, Probe]:
         """The probes by the key of their fact. Raises ValueError for a key asked twice."""
@@ -200,6 +211,29 @@ class ProbeSurface:
                 raise ValueError(f"{self.name}: {probe.key} is asked twice")
             found[probe.key] = probe
         return found
+
+
+def probe_reproducer(
+    probe: Probe, view: View, fact: Fact, ran: Ran | None, modules: Sequence[str] = ()
+) -> Reproducer | None:
+    """Shows what ``probe`` got from ``view``; None where that needs a ``ran`` and there is none.
+
+    Where an ordinary user asks, the program is started as root and becomes one.
+    """
+    sandbox = view.sandbox(probe.plain, euid=0)
+    if sandbox.scratch is Scratch.EXT4 or fact.value is None:
+        return None
+    plain = probe.read is None or fact.value in table.errno_names()
+    if not plain and ran is None:
+        return None
+    expected = Expected(
+        chain=tuple(ref.call for ref in (*probe.needs, probe.ref)),
+        value=str(fact.value) if plain else None,
+        fine=probe.fine,
+    )
+    sides = [("the kernel it was made on", ran)] if ran is not None else []
+    text = to_c(probe.built, sandbox=sandbox, sides=sides, expected=expected)
+    return Reproducer(Language.C, text, modules=tuple(modules))
 
 
 def load(agent: Agent, modules: Sequence[str]) -> None:

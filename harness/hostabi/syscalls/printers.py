@@ -2,14 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import signal
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from hostabi.agent.program import Argument, Pointer, Program, Ran, Result, Sandbox, Store, Word
+from hostabi.agent.program import (
+    Abi,
+    Argument,
+    Children,
+    Pointer,
+    Program,
+    Ran,
+    Result,
+    Sandbox,
+    Scratch,
+    Store,
+    Word,
+)
 from hostabi.errors import InputError
 from hostabi.syscalls import table, types
 from hostabi.syscalls.builder import Built
 from hostabi.syscalls.names import c_string
+from hostabi.syscalls.table import errno_number
 from hostabi.syscalls.trace import Trace, normalised
 
 TEMPLATE = Path(__file__).parent / "data" / "reproducer.c"
@@ -21,19 +36,43 @@ _UNSEEN = "INT64_MIN"
 _OPAQUE = "INT64_MAX"
 
 
-def to_c(built: Built, *, sandbox: Sandbox | None = None, sides: Sequence[Side] = ()) -> str:
+@dataclass(frozen=True)
+class Expected:
+    """What a C program checks: ``chain`` are the calls that have to work, the last one decides.
+
+    ``value`` is ``ok``, the name of an errno or of a signal, ``hangs``, or None
+    for the result and the bytes of the deciding call as the first side saw
+    them. ``fine`` are errnos that count as working.
+    """
+
+    chain: tuple[int, ...]
+    value: str | None
+    fine: frozenset[str] = frozenset()
+
+
+def to_c(
+    built: Built,
+    *,
+    sandbox: Sandbox | None = None,
+    sides: Sequence[Side] = (),
+    expected: Expected | None = None,
+) -> str:
     """A self-contained C program that does what ``built`` does and prints each result.
 
     With two ``sides`` it exits 0 when it sees what the first saw, 1 for the
-    second, 2 for neither; with one, 0 or 2; with none it only prints. It needs
-    no headers beyond the C library's and no privileges beyond the program's own.
+    second, 2 for neither; with one, 0 or 2; with none it only prints. With
+    ``expected`` it exits 0 when it sees that, 1 when it does not, 3 when it
+    could not find out. It needs no headers beyond the C library's and no
+    privileges beyond the program's own. Raises InputError for a sandbox that a
+    single program cannot set up.
     """
     sandbox = sandbox or Sandbox()
-    if sandbox.seccomp:
-        raise InputError("a program under a seccomp filter cannot be printed as C yet")
+    if sandbox.scratch is Scratch.EXT4:
+        raise InputError("a program that works on ext4 cannot be printed as C: it needs a disk")
     program = built.program
+    text = TEMPLATE.read_text()
     parts = {
-        "title": _title(built, sides),
+        "title": _title(built, sides, expected),
         "calls_count": str(len(program.calls)),
         "arena": str(program.arena),
         "data": _c_bytes(program.data),
@@ -42,25 +81,69 @@ def to_c(built: Built, *, sandbox: Sandbox | None = None, sides: Sequence[Side] 
         "outputs_room": str(max(sum(o.length for o in program.outputs), 1)),
         "sides": "".join(_c_side(built, name, ran) for name, ran in sides),
         "sides_count": str(len(sides)),
-        "namespaces": hex(sandbox.namespaces),
-        "uid": str(sandbox.uid),
-        "gid": str(sandbox.gid),
-        "map_root": str(int(sandbox.map_root)),
-        "no_new_privs": str(int(sandbox.no_new_privs)),
+        "children": "2" if program.children is Children.PAUSE else "1",
         "names": "".join(f"\t{c_string(step.name.encode())},\n" for step in built.steps),
+        **_c_sandbox(sandbox),
+        **_c_expected(expected),
     }
-    text = TEMPLATE.read_text()
     for name, value in parts.items():
         text = text.replace(f"/*@{name}@*/", value)
     return text
 
 
-def _title(built: Built, sides: Sequence[Side]) -> str:
+def _c_sandbox(sandbox: Sandbox) -> dict[str, str]:
+    return {
+        "namespaces": f"{sandbox.namespaces:#x}L",
+        "uid": str(sandbox.uid),
+        "gid": str(sandbox.gid),
+        "map_root": str(int(sandbox.map_root)),
+        "no_new_privs": str(int(sandbox.no_new_privs)),
+        "own_proc": str(int(sandbox.own_proc)),
+        "own_sys": str(int(sandbox.own_sys)),
+        "overlay": str(int(sandbox.scratch is Scratch.OVERLAY)),
+        "seconds": str(max(1, round(sandbox.timeout)) * 5),
+        "filter": _c_bytes(sandbox.seccomp),
+    }
+
+
+def _c_expected(expected: Expected | None) -> dict[str, str]:
+    if expected is None:
+        return {"chain": "", "fine": "", "expect": "NOTHING", "expected": "0"}
+    kind, number = "FAILS", 0
+    value = expected.value
+    if value is None:
+        kind = "SEEN"
+    elif value == "ok":
+        kind = "WORKS"
+    elif value == "hangs":
+        kind = "HANGS"
+    elif value in signal.Signals.__members__:
+        kind, number = "SIGNALLED", signal.Signals[value].value
+    else:
+        number = errno_number(value)
+    return {
+        "chain": "".join(f"{call}, " for call in expected.chain),
+        "fine": "".join(f"{errno_number(name)}, " for name in sorted(expected.fine)),
+        "expect": kind,
+        "expected": str(number),
+    }
+
+
+def _title(built: Built, sides: Sequence[Side], expected: Expected | None) -> str:
     lines = []
+    if expected is not None:
+        wanted = "as it was seen" if expected.value is None else expected.value
+        lines = [f"exits 0 where r{expected.chain[-1]} is {wanted}, 1 where it is not", ""]
+        lines += [str(built), ""]
+        return _comment("\n".join(lines).splitlines())
     for (name, ran), code in zip(sides, (0, 1), strict=False):
         lines += [f"exits {code} where it sees what {name} did:", *Trace(built, ran).lines(), ""]
     if not sides:
         lines = [str(step) for step in built.steps]
+    return _comment(lines)
+
+
+def _comment(lines: Iterable[str]) -> str:
     safe = (line.replace("*/", "*\\/").replace("/*", "/\\*") for line in lines)
     return "\n".join(f" * {line}".rstrip() for line in safe)
 
@@ -88,7 +171,7 @@ def _c_call(built: Built, index: int) -> str:
     lines += [f"\tstore({s.offset}, {s.size}, {_c_value(s.value)});" for s in call.stores]
     values = [_c_value(argument) for argument in call.arguments]
     padded = values + ["0"] * (6 - len(values))
-    lines.append(f"\tdo_call({index}, {call.number}, {', '.join(padded)});")
+    lines.append(f"\tdo_call({index}, {call.number}, {call.abi.name}, {', '.join(padded)});")
     return "\n".join(lines)
 
 
@@ -119,8 +202,9 @@ def _mask(built: Built, index: int) -> bytes:
 def to_python(program: Program) -> str:
     """Python source that makes ``program`` anew; numbers of syscalls are given by name."""
     calls = ",\n".join(f"        {_py_call(program, index)}" for index in range(len(program.calls)))
+    words = "Abi, Call, Children, Output, Pointer, Program, Result, Store, Word"
     lines = [
-        "from hostabi.agent.program import Call, Output, Pointer, Program, Result, Store, Word",
+        f"from hostabi.agent.program import {words}",
         "from hostabi.syscalls.table import number",
         "",
         "program = Program(",
@@ -128,6 +212,7 @@ def to_python(program: Program) -> str:
         f"    data={program.data!r},",
         f"    arena={program.arena},",
         f"    outputs={program.outputs!r},",
+        f"    children=Children.{program.children.name},",
         ")",
     ]
     return "\n".join(lines) + "\n"
@@ -135,11 +220,12 @@ def to_python(program: Program) -> str:
 
 def _py_call(program: Program, index: int) -> str:
     call = program.calls[index]
-    name = table.name(call.number)
-    known = table.tables().syscalls.get(name) == call.number
-    number = f'number("{name}")' if known else str(call.number)
-    stores = f", {_py_tuple(call.stores)}" if call.stores else ""
-    return f"Call({number}, {_py_tuple(call.arguments)}{stores})"
+    name = table.name(call.number, call.abi)
+    known = table.numbers(call.abi).get(name) == call.number
+    abi = "" if call.abi is Abi.NATIVE else f", Abi.{call.abi.name}"
+    number = f'number("{name}"{abi})' if known else str(call.number)
+    stores = f", {_py_tuple(call.stores)}" if call.stores or abi else ""
+    return f"Call({number}, {_py_tuple(call.arguments)}{stores}{abi})"
 
 
 def _py_tuple(values: Sequence[Argument | Store]) -> str:

@@ -14,9 +14,15 @@ from pathlib import Path
 
 import msgspec
 
+from hostabi.agent.program import Abi
 from hostabi.errors import InputError
 
 DATA = Path(__file__).parent / "data" / "x86_64.json"
+_HEADERS = {
+    Abi.NATIVE: "asm/unistd_64.h",
+    Abi.X32: "asm/unistd_x32.h",
+    Abi.IA32: "asm/unistd_32.h",
+}
 
 
 class Tables(msgspec.Struct, frozen=True):
@@ -26,6 +32,10 @@ class Tables(msgspec.Struct, frozen=True):
     version: str
     sha256: str
     syscalls: dict[str, int]
+    ia32: dict[str, int]
+    """Numbers of the 32-bit entry, asm/unistd_32.h."""
+    x32: dict[str, int]
+    """Numbers of the x32 ABI, asm/unistd_x32.h, with its bit set."""
     constants: dict[str, int]
 
 
@@ -35,25 +45,32 @@ def tables() -> Tables:
     return msgspec.json.decode(DATA.read_bytes(), type=Tables)
 
 
-def number(name: str) -> int:
-    """The x86_64 number of the syscall ``name``. Raises InputError for an unknown name."""
+def numbers(abi: Abi) -> dict[str, int]:
+    """The numbers of an ABI's syscalls by name."""
+    if abi is Abi.IA32:
+        return tables().ia32
+    return tables().x32 if abi is Abi.X32 else tables().syscalls
+
+
+def number(name: str, abi: Abi = Abi.NATIVE) -> int:
+    """The number of the syscall ``name``. Raises InputError for an unknown name."""
     try:
-        return tables().syscalls[name]
+        return numbers(abi)[name]
     except KeyError:
         raise InputError(
-            f"no syscall is called {name!r}",
-            advice=f"names are those of asm/unistd_64.h ({tables().version})",
+            f"no {abi} syscall is called {name!r}",
+            advice=f"names are those of {_HEADERS[abi]} ({tables().version})",
         ) from None
 
 
 @cache
-def _names() -> dict[int, str]:
-    return {number: name for name, number in tables().syscalls.items()}
+def _names(abi: Abi) -> dict[int, str]:
+    return {number: name for name, number in numbers(abi).items()}
 
 
-def name(number: int) -> str:
+def name(number: int, abi: Abi = Abi.NATIVE) -> str:
     """The syscall's name, or ``syscall_NUMBER`` when the headers have none."""
-    return _names().get(number, f"syscall_{number}")
+    return _names(abi).get(number, f"syscall_{number}")
 
 
 def constant(name: str) -> int:
@@ -98,6 +115,25 @@ def errno_name(value: int) -> str:
     return (
         _USUAL.get(value) or errno.errorcode.get(value) or _INTERNAL.get(value) or f"errno {value}"
     )
+
+
+@cache
+def _errno_numbers() -> dict[str, int]:
+    known = {errno_name(value): value for value in range(1, 600)}
+    return {name: value for name, value in known.items() if not name.startswith("errno ")}
+
+
+def errno_names() -> frozenset[str]:
+    """The names of all errnos, the kernel's internal ones among them."""
+    return frozenset(_errno_numbers())
+
+
+def errno_number(name: str) -> int:
+    """The number of an errno by its name. Raises InputError for a name that is none."""
+    try:
+        return _errno_numbers()[name]
+    except KeyError:
+        raise InputError(f"no errno is called {name!r}") from None
 
 
 def result_name(value: int) -> str:

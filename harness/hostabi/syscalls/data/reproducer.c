@@ -7,7 +7,9 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -29,6 +31,18 @@
 #define GID /*@gid@*/
 #define MAP_ROOT /*@map_root@*/
 #define NO_NEW_PRIVS /*@no_new_privs@*/
+#define OWN_PROC /*@own_proc@*/
+#define OWN_SYS /*@own_sys@*/
+#define OVERLAY /*@overlay@*/
+#define SECONDS /*@seconds@*/
+/* What a process does that a call makes: 1 it ends at once, 2 it waits to be killed. */
+#define CHILDREN /*@children@*/
+#define X32_BIT 0x40000000L
+
+enum abi { NATIVE, X32, IA32 };
+/* What is expected of the deciding call: nothing, that it works, an errno, a signal that
+ * ends the program there, that it hangs, or the very result and bytes of the first side. */
+enum expect { NOTHING, WORKS, FAILS, SIGNALLED, HANGS, SEEN };
 
 struct seen {
 	int64_t values[CALLS + 1];
@@ -54,6 +68,14 @@ static const struct side sides[] = {
 /*@sides@*/	{ 0, { 0 }, "", "" }
 };
 
+/* Calls that have to work first, then the one that decides. */
+static const int chain[] = { /*@chain@*/-1 };
+static const int fine[] = { /*@fine@*/0 };
+static const enum expect expect = /*@expect@*/;
+static const int expected = /*@expected@*/;
+static const unsigned char filter[] =
+/*@filter@*/;
+
 static unsigned char *arena;
 static struct seen *seen;
 
@@ -70,13 +92,58 @@ __attribute__((unused)) static void store(unsigned offset, unsigned size, uint64
 	memcpy(arena + offset, &value, size);
 }
 
-static void do_call(int index, long number, uint64_t a, uint64_t b, uint64_t c, uint64_t d,
-		    uint64_t e, uint64_t f)
+static long enter_ia32(long number, const uint64_t *a)
 {
-	long value = syscall(number, a, b, c, d, e, f);
+	register const uint64_t *arguments __asm__("r9") = a;
+	long value = number;
+
+	__asm__ volatile("subq $128, %%rsp\n\tpushq %%rbx\n\tpushq %%rbp\n\t"
+			 "movq 0(%%r9), %%rbx\n\tmovq 8(%%r9), %%rcx\n\tmovq 16(%%r9), %%rdx\n\t"
+			 "movq 24(%%r9), %%rsi\n\tmovq 32(%%r9), %%rdi\n\tmovq 40(%%r9), %%rbp\n\t"
+			 "int $0x80\n\tpopq %%rbp\n\tpopq %%rbx\n\taddq $128, %%rsp"
+			 : "+a"(value), "+r"(arguments)
+			 :
+			 : "rcx", "rdx", "rsi", "rdi", "r8", "r10", "r11", "cc", "memory");
+	value &= 0xffffffff;
+	return value > 0xfffff000 ? (int32_t)value : value;
+}
+
+/* A child stays in registers, because it may share this stack: it ends or pauses right here. */
+static long enter(long number, const uint64_t *a, long child)
+{
+	register uint64_t d __asm__("r10") = a[3], e __asm__("r8") = a[4], f __asm__("r9") = a[5];
+	register long role __asm__("r12") = child;
+	long value;
+
+	__asm__ volatile("syscall\n\ttestq %%r12, %%r12\n\tjz 9f\n\ttestl %%eax, %%eax\n\tjnz 9f\n\t"
+			 "cmpq $1, %%r12\n\tje 5f\n\t"
+			 "movl $1, %%edi\n\tmovl $9, %%esi\n\tmovl $157, %%eax\n\tsyscall\n"
+			 "3:\tmovl $34, %%eax\n\tsyscall\n\tjmp 3b\n"
+			 "5:\txorl %%edi, %%edi\n\tmovl $60, %%eax\n\tsyscall\n"
+			 "9:"
+			 : "=a"(value)
+			 : "a"(number), "D"(a[0]), "S"(a[1]), "d"(a[2]), "r"(d), "r"(e), "r"(f),
+			   "r"(role)
+			 : "rcx", "r11", "cc", "memory");
+	return value;
+}
+
+static int forks(long number)
+{
+	return number == SYS_fork || number == SYS_vfork || number == SYS_clone ||
+	       number == SYS_clone3;
+}
+
+static void do_call(int index, long number, enum abi abi, uint64_t a, uint64_t b, uint64_t c,
+		    uint64_t d, uint64_t e, uint64_t f)
+{
+	uint64_t arguments[6] = { a, b, c, d, e, f };
 	size_t at = 0;
 
-	seen->values[index] = value == -1 ? -errno : value;
+	seen->values[index] = INT64_MAX - 1;
+	seen->values[index] =
+		abi == IA32 ? enter_ia32(number, arguments) :
+		enter(number | (abi == X32 ? X32_BIT : 0), arguments, forks(number) ? CHILDREN : 0);
 	for (int i = 0; outputs[i].call >= 0; i++) {
 		if (outputs[i].call == index)
 			memcpy(seen->outputs + at, arena + outputs[i].offset, outputs[i].length);
@@ -97,82 +164,171 @@ static void need(int good, const char *what)
 	}
 }
 
-static void put(const char *path, const char *text)
+static void put(pid_t pid, const char *file, const char *text)
 {
-	int fd = open(path, O_WRONLY);
+	char path[64];
+	int fd;
 
+	snprintf(path, sizeof(path), "/proc/%d/%s", pid, file);
+	fd = open(path, O_WRONLY | O_CLOEXEC);
 	need(fd >= 0 && write(fd, text, strlen(text)) == (ssize_t)strlen(text), path);
 	close(fd);
 }
 
-static void enter_namespaces(void)
+static void write_maps(pid_t pid)
 {
-	unsigned uid = UID ? UID : getuid(), gid = GID ? GID : getgid();
+	unsigned uid = UID ? UID : geteuid(), gid = GID ? GID : getegid();
 	char text[64];
 
-	need(unshare(NAMESPACES) == 0, "unshare");
-	if (!(NAMESPACES & CLONE_NEWUSER))
-		return;
-	if (access("/proc/self/setgroups", F_OK) == 0)
-		put("/proc/self/setgroups", "deny");
+	if (geteuid())
+		put(pid, "setgroups", "deny");
 	snprintf(text, sizeof(text), "%u %u 1", MAP_ROOT ? 0 : uid, uid);
-	put("/proc/self/uid_map", text);
+	put(pid, "uid_map", text);
 	snprintf(text, sizeof(text), "%u %u 1", MAP_ROOT ? 0 : gid, gid);
-	put("/proc/self/gid_map", text);
+	put(pid, "gid_map", text);
 }
 
-static void set_up(void)
+static void set_mounts(const char *folder)
+{
+	char options[256];
+
+	if (NAMESPACES & CLONE_NEWNS)
+		need(mount(0, "/", 0, MS_REC | MS_PRIVATE, 0) == 0, "private mounts");
+	if (OWN_PROC)
+		need(mount("proc", "/proc", "proc", 0, 0) == 0, "mount /proc");
+	if (OWN_SYS)
+		need(mount("sysfs", "/sys", "sysfs", 0, 0) == 0, "mount /sys");
+	need(chdir(folder) == 0, folder);
+	if (!OVERLAY)
+		return;
+	need(mkdir("lower", 0777) == 0 && mkdir("upper", 0777) == 0 && mkdir("work", 0777) == 0 &&
+	     mkdir("merged", 0777) == 0 && chown("upper", UID, GID) == 0, "overlay's folders");
+	snprintf(options, sizeof(options), "lowerdir=%s/lower,upperdir=%s/upper,workdir=%s/work",
+		 folder, folder, folder);
+	need(mount("overlay", "merged", "overlay", 0, options) == 0 && chdir("merged") == 0,
+	     "mount overlay");
+}
+
+static void set_identity(void)
+{
+	unsigned uid = NAMESPACES & CLONE_NEWUSER && MAP_ROOT ? 0 : UID ? UID : geteuid();
+	unsigned gid = NAMESPACES & CLONE_NEWUSER && MAP_ROOT ? 0 : GID ? GID : getegid();
+
+	need(syscall(SYS_setgroups, 0, 0) == 0 || errno == EPERM, "setgroups");
+	need(setresgid(gid, gid, gid) == 0, "setresgid");
+	need(setresuid(uid, uid, uid) == 0, "setresuid");
+	prctl(PR_SET_DUMPABLE, 1, 0, 0, 0);
+}
+
+static void set_up(int gate, const char *folder)
 {
 	struct rlimit core = { 0, 0 }, files = { 1024, 4096 };
+	struct { unsigned short length; const void *filter; } loaded = {
+		(sizeof(filter) - 1) / 8, filter
+	};
+	char byte;
 
-	umask(022);
 	setsid();
-	if (NAMESPACES)
-		enter_namespaces();
+	need(read(gate, &byte, 1) == 1, "gate");
+	umask(022);
+	set_mounts(folder);
 	setrlimit(RLIMIT_CORE, &core);
 	setrlimit(RLIMIT_NOFILE, &files);
-	if (!(NAMESPACES & CLONE_NEWUSER)) {
-		need(!GID || setresgid(GID, GID, GID) == 0, "setresgid");
-		need(!UID || setresuid(UID, UID, UID) == 0, "setresuid");
-	}
-	need(!NO_NEW_PRIVS || prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0, "no_new_privs");
 	for (int fd = 0; fd < 1024; fd++)
 		close(fd);
 	need(open("/dev/null", O_RDWR) == 0 && dup(0) == 1 && dup(0) == 2, "/dev/null");
+	set_identity();
+	need(!NO_NEW_PRIVS || prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0, "no_new_privs");
+	need(!loaded.length || prctl(PR_SET_SECCOMP, 2, &loaded, 0, 0) == 0, "seccomp");
 }
 
-static int same(const struct side *side)
+static int same_call(const struct side *side, int index)
 {
+	int64_t want = side->values[index], got = seen->values[index];
 	size_t at = 0;
 
-	for (int i = 0; i < CALLS; i++) {
-		int64_t want = side->values[i], got = seen->values[i];
-
-		if (want == INT64_MAX ? got < 0 && got >= -4095 : got != want)
-			return 0;
-	}
+	if (want == INT64_MAX ? got < 0 && got >= -4095 : got != want)
+		return 0;
 	for (int i = 0; outputs[i].call >= 0; i++)
 		for (unsigned k = 0; k < outputs[i].length; k++, at++)
-			if ((seen->outputs[at] ^ side->outputs[at]) & side->mask[at])
+			if (outputs[i].call == index &&
+			    (seen->outputs[at] ^ side->outputs[at]) & side->mask[at])
 				return 0;
 	return 1;
 }
 
+static int same(const struct side *side)
+{
+	for (int i = 0; i < CALLS; i++)
+		if (!same_call(side, i))
+			return 0;
+	return 1;
+}
+
+static int reached(int64_t value)
+{
+	return value != INT64_MIN && value != INT64_MAX - 1;
+}
+
+/* Exit status: 0 what is expected, 1 anything else, 3 the program did not get that far. */
+static int verdict(int status, int timed_out)
+{
+	for (int i = 0; chain[i] >= 0; i++) {
+		int64_t value = seen->values[chain[i]];
+		int last = chain[i + 1] < 0, error = value < 0 && value >= -4095 ? (int)-value : 0;
+
+		if (value == INT64_MIN)
+			return 3;
+		if (!reached(value))
+			return timed_out ? expect != HANGS :
+			       !(expect == SIGNALLED && WIFSIGNALED(status) &&
+				 WTERMSIG(status) == expected);
+		for (int k = 0; last && fine[k]; k++)
+			error = error == fine[k] ? 0 : error;
+		if (error)
+			return !(expect == FAILS && error == expected);
+		if (last)
+			return expect == SEEN ? !same_call(&sides[0], chain[i]) : expect != WORKS;
+	}
+	return 3;
+}
+
+static int wait_for(pid_t child, int *timed_out)
+{
+	int status = 0;
+
+	*timed_out = 0;
+	for (int waited = 0; waitpid(child, &status, WNOHANG) == 0; waited += 10) {
+		if (waited > SECONDS * 1000) {
+			*timed_out = 1;
+			kill(-child, SIGKILL);
+			kill(child, SIGKILL);
+			waitpid(child, &status, 0);
+			break;
+		}
+		poll(0, 0, 10);
+	}
+	return status;
+}
+
 int main(void)
 {
-	char folder[] = "/tmp/reproducer-XXXXXX";
-	int shared = MAP_SHARED | MAP_ANONYMOUS, status = 0;
+	const char *base = getenv("TMPDIR") ? getenv("TMPDIR") : "/tmp";
+	int shared = MAP_SHARED | MAP_ANONYMOUS, status, timed_out, gate[2];
+	char folder[128];
 	pid_t child;
 
-	need(mkdtemp(folder) && chdir(folder) == 0 && chmod(folder, 0777) == 0, folder);
+	snprintf(folder, sizeof(folder), "%s/reproducer-XXXXXX", base);
+	need(mkdtemp(folder) && chmod(folder, 0777) == 0 && pipe(gate) == 0, folder);
+	need(!UID || chown(folder, UID, GID) == 0, "chown");
 	seen = mmap(0, sizeof(*seen), PROT_READ | PROT_WRITE, shared, -1, 0);
 	need(seen != MAP_FAILED, "mmap");
 	for (int i = 0; i < CALLS; i++)
 		seen->values[i] = INT64_MIN;
-	child = fork();
-	need(child >= 0, "fork");
+	child = (pid_t)syscall(SYS_clone, NAMESPACES | SIGCHLD, 0, 0, 0, 0);
+	need(child >= 0, "clone");
 	if (child == 0) {
-		set_up();
+		set_up(gate[0], folder);
 		arena = mmap((void *)0x200000000000, ARENA, PROT_READ | PROT_WRITE,
 			     MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
 		need(arena != MAP_FAILED, "mmap");
@@ -180,15 +336,22 @@ int main(void)
 		program();
 		_exit(0);
 	}
-	waitpid(child, &status, 0);
-	for (int i = 0; i < CALLS && seen->values[i] != INT64_MIN; i++) {
+	if (NAMESPACES & CLONE_NEWUSER)
+		write_maps(child);
+	need(write(gate[1], "", 1) == 1, "gate");
+	status = wait_for(child, &timed_out);
+	if (WIFEXITED(status) && WEXITSTATUS(status) == 3 && seen->values[0] == INT64_MIN)
+		return 3;
+	for (int i = 0; i < CALLS && reached(seen->values[i]); i++) {
 		int64_t value = seen->values[i];
 
 		printf("r%d %s = %lld%s%s\n", i, names[i], (long long)value,
 		       value < 0 && value >= -4095 ? " " : "",
 		       value < 0 && value >= -4095 ? strerror((int)-value) : "");
 	}
-	printf("status 0x%x, files in %s\n", status, folder);
+	printf("status 0x%x%s, files in %s\n", status, timed_out ? ", too late" : "", folder);
+	if (expect != NOTHING)
+		return verdict(status, timed_out);
 	for (int i = 0; i < SIDES; i++) {
 		if (same(&sides[i])) {
 			printf("as %s\n", sides[i].name);

@@ -1,0 +1,95 @@
+"""Reproducers: C or shell that shows one fact by itself, without hostabi.
+
+Each exits 0 where a kernel has the value the fact is about, 1 where it has
+another, and 3 where that could not be found out. It does the thing itself and
+never asks which kernel it is on.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import shlex
+from typing import Protocol, runtime_checkable
+
+from hostabi.agent.program import Ran
+from hostabi.model import Fact, Variant
+
+AS_EXPECTED, OTHERWISE, NOT_TRIED = 0, 1, 3
+"""What a reproducer exits with."""
+
+
+class Language(enum.StrEnum):
+    """What a reproducer is written in."""
+
+    C = "c"
+    SHELL = "sh"
+
+
+@dataclasses.dataclass(frozen=True)
+class Reproducer:
+    """A program for people, and what the machine it runs on needs.
+
+    ``variant`` is how that has to be booted (None: any way), ``modules`` are to
+    be loaded before.
+    """
+
+    language: Language
+    text: str
+    variant: Variant | None = None
+    modules: tuple[str, ...] = ()
+
+
+@runtime_checkable
+class Reproducible(Protocol):
+    """A surface whose facts can be shown one by one."""
+
+    def reproducer(self, fact: Fact, ran: Ran | None = None) -> Reproducer | None:
+        """Shows that a kernel has ``fact``; None where nothing can.
+
+        ``ran`` is what the fact's program did on a kernel that has it, for
+        facts whose value was read from what a call wrote.
+        """
+
+
+def shell(*lines: str, about: str, variant: Variant | None = None) -> Reproducer:
+    """A POSIX shell script whose last line decides."""
+    head = ["#!/bin/sh", f"# {about}", "# Exits 0 where this is so, 1 where it is not."]
+    return Reproducer(Language.SHELL, "\n".join([*head, *lines, ""]), variant)
+
+
+def quoted(text: str) -> str:
+    """``text`` as one word of the shell."""
+    return shlex.quote(text)
+
+
+def file_is_there(path: str) -> Reproducer:
+    """A file, of whatever type, is there."""
+    return shell(f"test -e {quoted(path)}", about=f"{path} is there")
+
+
+def file_has_mode(path: str, mode: str) -> Reproducer:
+    """A file's permission bits are ``mode``, in octal as facts spell it."""
+    plain = mode.lstrip("0") or "0"
+    return shell(
+        f'test "$(stat -c %a {quoted(path)})" = {quoted(plain)}', about=f"{path} has mode {mode}"
+    )
+
+
+def file_has_word(path: str, word: str) -> Reproducer:
+    """A word stands in a file, between white space, colons or at a line's end."""
+    pattern = "(^|[[:space:]:=,])" + _literal(word) + "([[:space:]:=,]|$)"
+    return shell(f"grep -Eq {quoted(pattern)} {quoted(path)}", about=f"{path} names {word}")
+
+
+def file_matches(path: str, pattern: str, what: str) -> Reproducer:
+    """A line of a file matches an extended regular expression; ``what`` says it in words."""
+    return shell(
+        f"test -r {quoted(path)} || exit 3",
+        f"grep -Eq {quoted(pattern)} {quoted(path)}",
+        about=f"{path}: {what}",
+    )
+
+
+def _literal(word: str) -> str:
+    return "".join(char if char.isalnum() or char in "_- /" else f"[{char}]" for char in word)
