@@ -18,6 +18,7 @@ from hostabi.commands import (
     exec_,
     kernels,
     report,
+    reproduce,
     run,
     shell,
     test,
@@ -26,7 +27,20 @@ from hostabi.commands.context import Context
 from hostabi.errors import HostabiError, StorageError
 from hostabi.results import terminal
 
-COMMANDS = (run, test, kernels, capture, diff, report, exec_, shell, doctor, bench, cache)
+COMMANDS = (
+    run,
+    test,
+    kernels,
+    capture,
+    diff,
+    reproduce,
+    report,
+    exec_,
+    shell,
+    doctor,
+    bench,
+    cache,
+)
 
 EPILOG = """\
 examples:

@@ -29,7 +29,7 @@ from hostabi.surfaces.reproducers import Language, Reproducer
 from hostabi.surfaces.source import Source
 from hostabi.syscalls import table
 from hostabi.syscalls.builder import ARENA, Builder, Built, Ref, Slot, Value
-from hostabi.syscalls.printers import Expected, to_c
+from hostabi.syscalls.printers import Expected, Side, to_c
 from hostabi.syscalls.table import C
 from hostabi.syscalls.trace import Trace
 
@@ -193,14 +193,14 @@ class ProbeSurface:
         load(source.live, self.modules)
         return ask(source.live, list(self.probes.values()), self.views)
 
-    def reproducer(self, fact: Fact, ran: Ran | None = None) -> Reproducer | None:
+    def reproducer(self, fact: Fact, agent: Agent | None = None) -> Reproducer | None:
         """A C program that asks one probe alone; see :class:`Reproducible`."""
         who = keys.view(fact.key)
         view = next((view for view in self.views if view.name == who), None)
         probe = self.probes.get(fact.key.removesuffix(f"#{who}") if who else fact.key)
         if probe is None or view is None:
             return None
-        return probe_reproducer(probe, view, fact, ran, self.modules)
+        return probe_reproducer(probe, view, fact, agent, self.modules)
 
     @cached_property
     def probes(self) -> Mapping[str, Probe]:
@@ -214,9 +214,9 @@ class ProbeSurface:
 
 
 def probe_reproducer(
-    probe: Probe, view: View, fact: Fact, ran: Ran | None, modules: Sequence[str] = ()
+    probe: Probe, view: View, fact: Fact, agent: Agent | None, modules: Sequence[str] = ()
 ) -> Reproducer | None:
-    """Shows what ``probe`` got from ``view``; None where that needs a ``ran`` and there is none.
+    """Shows what ``probe`` got from ``view``; None where that needs an ``agent`` and there is none.
 
     Where an ordinary user asks, the program is started as root and becomes one.
     """
@@ -224,14 +224,20 @@ def probe_reproducer(
     if sandbox.scratch is Scratch.EXT4 or fact.value is None:
         return None
     plain = probe.read is None or fact.value in table.errno_names()
-    if not plain and ran is None:
-        return None
+    sides: list[Side] = []
+    if not plain:
+        if agent is None:
+            return None
+        load(agent, modules)
+        ran = agent.run([probe.built.program], view.sandbox(probe.plain, euid=agent.hello.euid))[0]
+        if outcome(probe, ran)[0] != fact.value:
+            return None
+        sides = [("the kernel it was made on", ran)]
     expected = Expected(
         chain=tuple(ref.call for ref in (*probe.needs, probe.ref)),
         value=str(fact.value) if plain else None,
         fine=probe.fine,
     )
-    sides = [("the kernel it was made on", ran)] if ran is not None else []
     text = to_c(probe.built, sandbox=sandbox, sides=sides, expected=expected)
     return Reproducer(Language.C, text, modules=tuple(modules))
 

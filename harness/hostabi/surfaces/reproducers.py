@@ -12,7 +12,7 @@ import enum
 import shlex
 from typing import Protocol, runtime_checkable
 
-from hostabi.agent.program import Ran
+from hostabi.agent.client import Agent
 from hostabi.model import Fact, Variant
 
 AS_EXPECTED, OTHERWISE, NOT_TRIED = 0, 1, 3
@@ -44,11 +44,15 @@ class Reproducer:
 class Reproducible(Protocol):
     """A surface whose facts can be shown one by one."""
 
-    def reproducer(self, fact: Fact, ran: Ran | None = None) -> Reproducer | None:
+    @property
+    def name(self) -> str:
+        """As in captures."""
+
+    def reproducer(self, fact: Fact, agent: Agent | None = None) -> Reproducer | None:
         """Shows that a kernel has ``fact``; None where nothing can.
 
-        ``ran`` is what the fact's program did on a kernel that has it, for
-        facts whose value was read from what a call wrote.
+        ``agent`` runs on a kernel that has it: a fact whose value was read from
+        what a call wrote has to be looked at once more.
         """
 
 
