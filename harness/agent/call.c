@@ -105,5 +105,7 @@ int64_t call_make(int64_t number, uint32_t abi, const uint64_t *arguments, bool 
 	if (abi != WIRE_IA32)
 		return value;
 	/* 32 bits, of which only an errno has a sign. */
-	return (int32_t)value < 0 && (int32_t)value >= -4095 ? (int32_t)value : (uint32_t)value;
+	if ((int32_t)value < 0 && (int32_t)value >= -4095)
+		return (int32_t)value;
+	return (uint32_t)value;
 }

@@ -1,80 +1,40 @@
-"""The real agent as a process on this kernel: what programs and commands mean, and what is left."""
+"""The real agent as a process on this kernel: who it is, its commands, files and walks, its end."""
 
 from __future__ import annotations
 
 import errno
 import os
-import signal
 import socket
-import struct
 import subprocess
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from localagent import (
+    agent,
+    agent_pid,
+    call,
+    children_of,
+    command_lines,
+    run,
+    shared,
+    user_namespaces,
+)
 
 from hostabi import resources
 from hostabi.agent import local
 from hostabi.agent.build import binary
 from hostabi.agent.client import Agent
 from hostabi.agent.local import NOBODY, local_agent
-from hostabi.agent.program import (
-    Argument,
-    Call,
-    End,
-    Output,
-    Pointer,
-    Program,
-    Ran,
-    Result,
-    Sandbox,
-    Scratch,
-    Store,
-    Word,
-)
-from hostabi.agent.wire import constants, ffi, pack
+from hostabi.agent.program import End, Sandbox
+from hostabi.agent.wire import ffi
 from hostabi.errors import AgentLostError, CallError
 from hostabi.packages.cache import Cache
 
-# System calls of x86_64, arch/x86/entry/syscalls/syscall_64.tbl.
-READ, WRITE, OPEN, CLOSE, MMAP, MPROTECT, MUNMAP = 0, 1, 2, 3, 9, 10, 11
-PIPE, PAUSE, GETPID, FORK, VFORK, EXECVE, EXIT = 22, 34, 39, 57, 58, 59, 60
-WAIT4, KILL, FCNTL, MKDIR, GETUID, SETSID, PRCTL = 61, 62, 72, 83, 102, 112, 157
-CHDIR, ARCH_PRCTL, GETDENTS64, EXIT_GROUP, OPENAT, CLONE = 80, 158, 217, 231, 257, 56
-CLONE_VM, CLONE_NEWUSER, CLONE_NEWPID, CLONE_NEWUTS = 0x100, 0x10000000, 0x20000000, 0x04000000
-O_CREAT_RDWR = os.O_CREAT | os.O_RDWR
-ARENA: int = constants.WIRE_ARENA
+__all__ = ["agent", "shared"]
 
-
-@pytest.fixture(scope="module")
-def shared() -> Iterator[Agent]:
-    with local_agent() as agent:
-        yield agent
-
-
-@pytest.fixture
-def agent(shared: Agent) -> Agent:
-    shared.reset()
-    return shared
-
-
-def call(number: int, *arguments: Argument, stores: tuple[Store, ...] = ()) -> Call:
-    return Call(number, arguments, stores)
-
-
-def run(agent: Agent, *calls: Call, sandbox: Sandbox = Sandbox(), **rest: object) -> Ran:
-    return agent.run([Program(calls, **rest)], sandbox)[0]  # type: ignore[arg-type]
-
-
-def children_of(pid: int) -> list[str]:
-    """Processes below a process, however deep: each agent is a subreaper."""
-    text = Path(f"/proc/{pid}/task/{pid}/children").read_text()
-    return text.split()
-
-
-def agent_pid(agent: Agent) -> int:
-    return int(agent.command(["sh", "-c", "echo $PPID"]).stdout)
+GETPID, GETUID = 39, 102  # arch/x86/entry/syscalls/syscall_64.tbl
+CLONE_NEWUSER, CLONE_NEWUTS = 0x10000000, 0x04000000
 
 
 def test_it_is_nobody_and_cannot_become_more(agent: Agent) -> None:
@@ -100,245 +60,12 @@ def test_it_refuses_to_serve_as_root() -> None:
     assert b"root" in done.stderr
 
 
-def test_a_value_refers_to_an_earlier_one(agent: Agent) -> None:
-    ran = run(
-        agent,
-        call(OPENAT, -100, Pointer(0), O_CREAT_RDWR, 0o600),
-        call(WRITE, Result(0), Pointer(0), 4),
-        call(PIPE, Pointer(16)),
-        call(WRITE, Word(20), Pointer(0), Result(1)),
-        call(READ, Word(16), Pointer(32), 100),
-        data=b"file\0",
-        outputs=(Output(4, 32, 4), Output(0, 32, 4)),
-    )
-    assert ran.values == (3, 4, 0, 4, 4)
-    assert ran.outputs == (b"file", b"\0\0\0\0")
-
-
-def test_words_are_signed_and_of_every_size(agent: Agent) -> None:
-    data = struct.pack("<qiihb", -5, -6, 7, -8, -9)
-    words = [Word(0, 8), Word(8), Word(12), Word(16, 2), Word(18, 1)]
-    stores = tuple(Store(64 + 8 * i, word) for i, word in enumerate(words))
-    ran = run(
-        agent,
-        call(GETPID, stores=(*stores, Store(104, Pointer(3)), Store(112, -1, 2))),
-        data=data,
-        outputs=(Output(0, 64, 56),),
-    )
-    assert struct.unpack("<7q", ran.outputs[0]) == (-5, -6, 7, -8, -9, ARENA + 3, 0xFFFF)
-
-
-def test_outputs_are_as_they_were_then(agent: Agent) -> None:
-    ran = run(
-        agent,
-        call(GETPID, stores=(Store(0, 1, 1),)),
-        call(GETPID, stores=(Store(0, 2, 1),)),
-        call(EXIT_GROUP, 7),
-        call(GETPID),
-        outputs=(Output(1, 0, 1), Output(0, 0, 1), Output(3, 0, 1)),
-    )
-    assert (ran.end, ran.code) == (End.EXITED, 7)
-    assert ran.outputs == (b"\2", b"\1", b"")
-    assert len(ran.values) == 2
-
-
-def test_an_error_is_minus_errno(agent: Agent) -> None:
-    assert run(agent, call(CLOSE, 99), call(99999)).values == (-errno.EBADF, -errno.ENOSYS)
-
-
-def test_descriptors_start_at_three_and_do_not_leak(agent: Agent) -> None:
-    opens = [call(OPENAT, -100, Pointer(0), O_CREAT_RDWR, 0o600)] * 3
-    closed = [call(FCNTL, fd, 1) for fd in range(3, 64)]
-    nonblocking = [call(FCNTL, 0, 4, os.O_NONBLOCK)]
-    program = Program((*closed, call(FCNTL, 0, 3), *opens, *nonblocking), data=b"f\0")
-    for ran in agent.run([program] * 3):
-        assert ran.values[:61] == (-errno.EBADF,) * 61
-        assert not ran.values[61] & os.O_NONBLOCK
-        assert ran.values[62:] == (3, 4, 5, 0)
-
-
-def test_scratch_is_empty_each_time(agent: Agent) -> None:
-    data = b"d\0......d/f\0....\0.\0"
-    program = Program(
-        (
-            call(OPENAT, -100, Pointer(17), os.O_RDONLY),
-            call(GETDENTS64, Result(0), Pointer(1024), 4096),
-            call(MKDIR, Pointer(0), 0),
-            call(90, Pointer(0), 0o700),
-            call(OPENAT, -100, Pointer(8), O_CREAT_RDWR, 0o600),
-            call(90, Pointer(0), 0),
-        ),
-        data=data,
-    )
-    records = agent.run([program] * 3)
-    assert len({ran.values for ran in records}) == 1
-    assert records[0].values[1] == 48, "only . and .."
-    assert records[0].values[4] >= 0
-
-
-def test_scratch_deeper_than_a_path_is_removed(agent: Agent) -> None:
-    down = [call(MKDIR, Pointer(0), 0o700), call(CHDIR, Pointer(0))] * 1200
-    deep = Program(tuple(down), data=b"d" * 20 + b"\0")
-    first, second = agent.run([deep, deep], Sandbox(timeout=20))
-    assert first.values == second.values == (0,) * 2400
-
-
-def test_a_program_that_never_ends_is_ended(agent: Agent) -> None:
-    waiting = Program((call(GETPID), call(PAUSE)))
-    slow, after = agent.run([waiting, Program((call(GETPID),))], Sandbox(timeout=0.2))
-    assert slow.end is End.TIMED_OUT
-    assert len(slow.values) == 1
-    assert after.end is End.EXITED
-
-
-@pytest.mark.parametrize(
-    "damage",
-    [
-        call(MUNMAP, ARENA, 65536),
-        call(MPROTECT, ARENA, 65536, 0),
-        call(MUNMAP, 4096, (1 << 47) - 8192),
-        call(ARCH_PRCTL, 0x1002, 1),
-        call(KILL, 0, signal.SIGSEGV),
-    ],
-    ids=["no arena", "sealed arena", "no memory at all", "no thread pointer", "signal"],
-)
-def test_damage_done_to_itself_is_its_own(agent: Agent, damage: Call) -> None:
-    hurt = Program((call(GETPID), damage, call(PIPE, Pointer(0))), outputs=(Output(2, 0, 4),))
-    ran, after = agent.run([hurt, Program((call(GETUID),))])
-    assert ran.values[0] > 0
-    if damage.number == ARCH_PRCTL:
-        assert ran.values == (ran.values[0], 0, 0), "nothing of the C library is in the way"
-    else:
-        assert ran.end is End.SIGNALLED
-        assert ran.code in {signal.SIGSEGV, signal.SIGBUS}
-    assert after.values == (agent.hello.euid,)
-
-
-@pytest.mark.parametrize(
-    "fork",
-    [call(FORK), call(VFORK), call(CLONE, signal.SIGCHLD), call(CLONE, CLONE_VM | signal.SIGCHLD)],
-    ids=["fork", "vfork", "clone", "clone with shared memory"],
-)
-def test_the_child_of_a_fork_ends_and_is_waited_for(agent: Agent, fork: Call) -> None:
-    ran = run(
-        agent,
-        fork,
-        call(WAIT4, Result(0), Pointer(0), 0, 0),
-        call(GETPID),
-        outputs=(Output(1, 0, 4),),
-    )
-    assert ran.end is End.EXITED
-    assert ran.values[0] == ran.values[1] > 1
-    assert ran.outputs == (b"\0\0\0\0",)
-
-
-def test_many_programs_leave_no_process(agent: Agent) -> None:
-    pid = agent_pid(agent)
-    forks = Program((call(SETSID), *[call(FORK)] * 3))
-    records = agent.run([forks] * 1000)
-    assert all(ran.end is End.EXITED for ran in records)
-    assert children_of(pid) == []
-    assert len(list(Path(f"/proc/{pid}/fd").iterdir() if os.geteuid() == 0 else [])) < 10
-
-
-def test_what_a_program_executed_is_killed_with_it(agent: Agent) -> None:
-    # The new image starts a process of a session of its own and waits.
-    strings = b"/bin/sh\0-c\0setsid sleep 987 & sleep 987\0"
-    argv = tuple(Store(128 + 8 * i, Pointer(at)) for i, at in enumerate((0, 8, 11)))
-    execute = call(EXECVE, Pointer(0), Pointer(128), Pointer(152), stores=argv)
-    ran = run(agent, execute, data=strings, sandbox=Sandbox(timeout=0.5))
-    assert ran.end is End.TIMED_OUT
-    assert children_of(agent_pid(agent)) == []
-    assert b"sleep\000987" not in b"".join(_command_lines())
-
-
-def _command_lines() -> Iterator[bytes]:
-    for process in Path("/proc").glob("[0-9]*"):
-        try:
-            yield (process / "cmdline").read_bytes()
-        except OSError:
-            continue
-
-
 def test_a_command_that_forks_without_end_is_ended(agent: Agent) -> None:
     ended = agent.command(["sh", "-c", "b() { b | b & }; b; sleep 60"], timeout=1)
     assert ended.timed_out
     agent.reset()
     assert children_of(agent_pid(agent)) == []
     assert run(agent, call(GETPID)).end is End.EXITED
-
-
-def user_namespaces() -> bool:
-    return subprocess.run(["unshare", "-U", "true"], capture_output=True).returncode == 0  # noqa: PLW1510
-
-
-@pytest.mark.skipif(not user_namespaces(), reason="this machine refuses user namespaces")
-def test_namespaces_and_identities(agent: Agent) -> None:
-    root = Sandbox(namespaces=CLONE_NEWUSER | CLONE_NEWPID)
-    assert run(agent, call(GETUID), call(GETPID), sandbox=root).values == (0, 1)
-    same = Sandbox(namespaces=CLONE_NEWUSER, map_root=False)
-    assert run(agent, call(GETUID), sandbox=same).values == (agent.hello.euid,)
-
-
-def test_a_refused_sandbox_names_the_step(agent: Agent) -> None:
-    ran = run(agent, call(GETPID), sandbox=Sandbox(namespaces=CLONE_NEWUTS))
-    assert (ran.end, ran.code, ran.detail) == (End.REFUSED, errno.EPERM, "clone")
-    ran = run(agent, call(GETPID), sandbox=Sandbox(uid=4242))
-    assert ran.end is End.REFUSED
-    ran = run(agent, call(GETPID), sandbox=Sandbox(scratch=Scratch.EXT4))
-    assert (ran.end, ran.detail) == (End.REFUSED, "scratch")
-    ran = run(agent, call(GETPID), sandbox=Sandbox(seccomp=bytes(8)))
-    assert (ran.end, ran.detail) == (End.REFUSED, "seccomp")
-
-
-def test_a_filter_is_in_force(agent: Agent) -> None:
-    # seccomp(2): allow everything but getuid, which gives EPERM.
-    filters = (
-        (0x20, 0, 0, 0),
-        (0x15, 0, 1, GETUID),
-        (0x06, 0, 0, 0x50001),
-        (0x06, 0, 0, 0x7FFF0000),
-    )
-    code = b"".join(struct.pack("<HBBI", *line) for line in filters)
-    ran = run(agent, call(GETUID), call(GETPID), sandbox=Sandbox(seccomp=code))
-    assert ran.values[0] == -errno.EPERM
-    assert ran.values[1] > 0
-
-
-@pytest.mark.parametrize(
-    ("field", "value"),
-    [("calls", 1000), ("stores", 1), ("outputs", 1), ("data", 70000), ("arena", 1 << 30)],
-)
-def test_the_agent_checks_what_it_is_sent(agent: Agent, field: str, value: int) -> None:
-    fields = {"calls": 0, "stores": 0, "outputs": 0, "data": 0, "arena": 65536, field: value}
-    payload = pack("wire_run", sandbox={"timeout": 1000}, programs=1) + pack(
-        "wire_program", **fields
-    )
-    with pytest.raises(CallError) as caught:
-        agent._request(constants.WIRE_RUN, payload)
-    assert caught.value.errno == errno.EBADMSG
-
-
-def test_a_call_cannot_claim_stores_that_are_not_there(agent: Agent) -> None:
-    head = pack("wire_run", sandbox={"timeout": 1000}, programs=1) + pack(
-        "wire_program", calls=1, arena=4096
-    )
-    for field, value in (("stores", 5), ("arguments", 7)):
-        with pytest.raises(CallError) as caught:
-            agent._request(
-                constants.WIRE_RUN, head + pack("wire_call", number=GETPID, **{field: value})
-            )
-        assert caught.value.errno == errno.EBADMSG
-
-
-def test_arguments_outside_the_program_are_refused(agent: Agent) -> None:
-    for bad in (Result(1), Word(65533), Word(0, 9), Word(1 << 40)):
-        with pytest.raises(CallError):
-            run(agent, call(GETPID, bad))
-    with pytest.raises(CallError):
-        run(agent, call(GETPID, stores=(Store(65530, 0),)))
-    with pytest.raises(CallError):
-        run(agent, call(GETPID), outputs=(Output(1, 0, 1),))
 
 
 def test_a_command_gets_what_it_is_given(agent: Agent) -> None:
@@ -506,7 +233,7 @@ def test_nothing_is_left_when_it_is_over() -> None:
     with local_agent() as agent:
         agent.command(["sh", "-c", "sleep 876 &"])
     assert set(Path("/dev/shm").glob("hostabi-*")) <= before
-    assert b"sleep\000876" not in b"".join(_command_lines())
+    assert b"sleep\000876" not in b"".join(command_lines())
 
 
 def test_an_agent_that_was_killed_is_lost() -> None:
@@ -522,3 +249,16 @@ def test_garbage_from_the_host_ends_the_agent() -> None:
         agent._channel.send(bytes(ffi.sizeof("struct wire_frame")))
         with pytest.raises(AgentLostError):
             agent.ping()
+
+
+def test_a_walk_stops_at_its_depth_and_passes_over_numbers(agent: Agent) -> None:
+    script = "d=$(mktemp -d); echo $d; cd $d; mkdir -p a/b/c 12 3x; touch a/b/f 45"
+    folder = agent.command(["sh", "-c", script]).stdout.decode().strip()
+
+    def names(**how: int) -> list[str]:
+        return [each.path.removeprefix(folder) for each in agent.walk(folder, **how)][1:]
+
+    assert names(depth=1) == ["/12", "/3x", "/45", "/a"]
+    assert names(depth=2, skip_numbers=True) == ["/3x", "/a", "/a/b"]
+    assert names(skip_numbers=True) == ["/3x", "/a", "/a/b", "/a/b/c", "/a/b/f"]
+    agent.command(["rm", "-r", folder])

@@ -11,8 +11,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from hostabi.agent.program import (
+    Abi,
     Argument,
     Call,
+    Children,
     Output,
     Pointer,
     Program,
@@ -82,6 +84,7 @@ class Step:
     name: str
     values: tuple[Value, ...]
     opaque: bool = False
+    abi: Abi = Abi.NATIVE
 
     @property
     def arguments(self) -> tuple[str, ...]:
@@ -92,7 +95,8 @@ class Step:
         )
 
     def __str__(self) -> str:
-        return f"{self.name}({', '.join(self.arguments)})"
+        prefix = "" if self.abi is Abi.NATIVE else f"{self.abi}:"
+        return f"{prefix}{self.name}({', '.join(self.arguments)})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,10 +114,14 @@ class Built:
 
 
 class Builder:
-    """Collects calls; see the module's docstring. Not safe for several threads."""
+    """Collects calls; see the module's docstring. Not safe for several threads.
 
-    def __init__(self, *, arena: int = ARENA) -> None:
+    ``children`` says what a process does that a call makes.
+    """
+
+    def __init__(self, *, arena: int = ARENA, children: Children = Children.END) -> None:
         self._arena = arena
+        self._children = children
         self._data = bytearray()
         self._top = arena
         self._known: dict[bytes, Slot] = {}
@@ -158,7 +166,7 @@ class Builder:
     def array(self, type: str, rows: Sequence[Mapping[str, Value]]) -> Slot:  # noqa: A002
         """Structs one after another, as ``iovec`` wants them."""
         size = types.size(type)
-        values = types.ffi.new(f"{type}[]", max(len(rows), 1))
+        values = types.ffi.new(f"{types.need(type)}[]", max(len(rows), 1))
         places = {name: (offset, length) for name, offset, length in types.fields(type)}
         late: list[tuple[int, int, Argument]] = []
         for index, row in enumerate(rows):
@@ -185,17 +193,20 @@ class Builder:
         *arguments: Value,
         out: Sequence[Slot] = (),
         opaque: bool = False,
+        abi: Abi = Abi.NATIVE,
     ) -> Ref:
         """Add a syscall; ``out`` are the slots to bring back as they are right after it.
 
-        Raises InputError for an unknown name or more than six arguments.
+        A name stands for its number in the table of ``abi``. Raises InputError for
+        a name that is not there, or for more than six arguments.
         """
-        number = name if isinstance(name, int) else table.number(name)
+        number = name if isinstance(name, int) else table.number(name, abi)
         if len(arguments) > 6:
             raise InputError(f"{name} is given {len(arguments)} arguments; a syscall takes six")
         stores = tuple(s for value in arguments if isinstance(value, Slot) for s in value.stores)
-        self._calls.append(Call(number, tuple(_argument(value) for value in arguments), stores))
-        self._steps.append(Step(table.name(number), arguments, opaque))
+        made = tuple(_argument(value) for value in arguments)
+        self._calls.append(Call(number, made, stores, abi))
+        self._steps.append(Step(table.name(number, abi), arguments, opaque, abi))
         ref = Ref(len(self._calls) - 1)
         for slot in out:
             self._outputs.append(Output(ref.call, slot.offset, slot.size))
@@ -204,7 +215,13 @@ class Builder:
 
     def build(self) -> Built:
         """The program so far."""
-        program = Program(tuple(self._calls), bytes(self._data), self._arena, tuple(self._outputs))
+        program = Program(
+            tuple(self._calls),
+            bytes(self._data),
+            self._arena,
+            tuple(self._outputs),
+            self._children,
+        )
         return Built(program, tuple(self._steps), tuple(self._types))
 
     def _bottom(self, raw: bytes, *, text: str | bytes) -> Slot:
@@ -246,5 +263,5 @@ def _fields_text(row: Mapping[str, Value]) -> str:
 
 
 def _is_pointer(type_name: str, field_name: str) -> bool:
-    described = dict(types.ffi.typeof(type_name).fields or ())
+    described = dict(types.ffi.typeof(types.need(type_name)).fields or ())
     return bool(described[field_name].type.kind == "pointer")
