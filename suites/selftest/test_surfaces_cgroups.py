@@ -7,8 +7,10 @@ from collections import Counter
 import pytest
 
 from hostabi.agent.records import Entry
+from hostabi.diff import keys
 from hostabi.model import Fact, Kind
-from hostabi.surfaces import cgroup2, cgroup2_probes, cgroup_writes, cgroupfs
+from hostabi.surfaces import cgroup1_probes, cgroup2, cgroup2_probes, cgroup_writes, cgroupfs
+from hostabi.surfaces.probing import Probe
 
 
 def entry(name: str, content: str | None, mode: int = 0o444, error: int = 0) -> Entry:
@@ -98,13 +100,43 @@ def test_texts_say_what_the_file_reads_afterwards() -> None:
     ]
 
 
-def test_every_question_is_asked_once() -> None:
-    parts = (
-        cgroup2_probes.write_probes(cgroup2.DISK),
-        cgroup2_probes.root_write_probes(cgroup2.DISK),
-        cgroup2_probes.mount_probes(),
-        tuple(cgroup2_probes.probes()),
-    )
-    asked = Counter(probe.key for part in parts for probe in part)
+def test_a_thing_that_is_not_there_has_no_aspects() -> None:
+    facts = [Fact("a#accepts:1", "ENOENT"), Fact("b#mode", "0644"), Fact("b", "file")]
+    assert [fact.key for fact in cgroupfs.with_subject(facts)] == ["b", "b#mode"]
+
+
+def test_lines_of_a_device_do_not_change_a_format() -> None:
+    for text in ("Total 0", "254:0 Read 0\n254:0 Total 0\nTotal 0"):
+        facts = facts_of("blkio.throttle.io_serviced", text)
+        assert facts["format"].value == "flat keyed"
+        assert facts["keys"].value == ["Total"]
+
+
+def test_a_number_for_each_cpu_follows_the_machine() -> None:
+    assert facts_of("cpuacct.usage_percpu", "0 0")["value"].kind is Kind.HARDWARE
+    assert facts_of("cpu.max", "0 0", 0o644)["value"].kind is Kind.DEFAULT
+
+
+V2 = (
+    *cgroup2_probes.write_probes(cgroup2.DISK),
+    *cgroup2_probes.root_write_probes(cgroup2.DISK),
+    *cgroup2_probes.mount_probes(),
+    *cgroup2_probes.probes(),
+)
+V1 = (
+    *cgroup1_probes.mount_probes(),
+    *cgroup1_probes.write_probes(cgroup2.DISK),
+    *cgroup1_probes.probes(),
+)
+
+
+@pytest.mark.parametrize("probes", [V1, V2], ids=["v1", "v2"])
+def test_every_question_is_asked_once(probes: tuple[Probe, ...]) -> None:
+    asked = Counter(probe.key for probe in probes)
     assert [key for key, times in asked.items() if times > 1] == []
-    assert len(cgroup2.SURFACE.probes) == len(asked)
+
+
+def test_every_file_of_version_1_is_tried() -> None:
+    """Each row of the table finds the hierarchy that its file belongs to."""
+    asked = {keys.subject(probe.key) for probe in V1}
+    assert {file for file, _ in cgroup_writes.V1} <= asked

@@ -82,16 +82,13 @@ class Cgroup2:
         agent = source.live
         with _groups(agent):
             facts = _files(agent)
-            subjects = {fact.key for fact in facts}
             facts += _about(agent)
             device = disk(agent)
-            tried = ask(agent, cgroup2_probes.write_probes(device), (HOST, USERNS))
-            tried += ask(agent, cgroup2_probes.root_write_probes(device), (HOST,))
-            # what a file accepts that is not there is no question
-            facts += [fact for fact in tried if keys.subject(fact.key) in subjects]
+            facts += ask(agent, cgroup2_probes.write_probes(device), (HOST, USERNS))
+            facts += ask(agent, cgroup2_probes.root_write_probes(device), (HOST,))
             facts += ask(agent, cgroup2_probes.mount_probes(), (HOST, USERNS))
             facts += ask(agent, list(cgroup2_probes.probes()), (HOST,))
-        return sorted(_judged(facts), key=lambda fact: fact.key)
+        return cgroupfs.with_subject(_judged(facts))
 
     @cached_property
     def probes(self) -> Mapping[str, Probe]:

@@ -6,16 +6,24 @@ each can be run alone, as root, on a machine where version 2 is mounted at :data
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 
 from hostabi.agent.program import Children
-from hostabi.diff import keys
 from hostabi.model import Kind
+from hostabi.surfaces.cgroup_asks import (
+    ROOM,
+    ask_text,
+    ask_write,
+    happened,
+    killed,
+    number,
+    says,
+    shows_option,
+    valid,
+)
 from hostabi.surfaces.cgroup_writes import ROOT_V2, V2, ask_writes, tell
-from hostabi.surfaces.probing import Probe, Questions, Read
-from hostabi.syscalls.builder import Ref, Slot
+from hostabi.surfaces.probing import Probe, Questions
 from hostabi.syscalls.table import C
-from hostabi.syscalls.trace import Trace
 
 TOP = "/sys/fs/cgroup"
 PARENT = f"{TOP}/hostabi"
@@ -47,7 +55,6 @@ OPTIONS = (
 _MNT_DETACH = 2
 """umount2(2); the C library's, as no header of the kernel has it."""
 _ARENA = 1 << 18
-_ROOM = 512
 _WAIT = 1000
 """Milliseconds that something which comes by itself may take."""
 
@@ -96,22 +103,13 @@ def mount_probes() -> tuple[Probe, ...]:
         room = q.buffer(4096)
         mounts = q.call("openat", C.AT_FDCWD, q.string("/proc/self/mounts"), C.O_RDONLY)
         key = f"mount.{option}" if option else "mount"
-        shown = _shows(option, room)
+        shown = shows_option([option] if option else [], room)
         q.ask(key, "read", mounts, room, 4096, needs=(done, mounts), read=shown, out=[room])
         q.call("close", mounts)
         q.call("umount2", here, _MNT_DETACH)
     # a mount without options takes away what the others set, for it is one file system
     q.call("mount", kind, here, kind, 0, 0)
     return q.probes()
-
-
-def _shows(option: str, room: Slot) -> Read:
-    def read(trace: Trace, ref: Ref) -> str:
-        lines = trace.bytes(ref, room)[: trace[ref]].decode(errors="replace").splitlines()
-        shown = lines[-1].split()[3].split(",") if lines and len(lines[-1].split()) > 3 else []
-        return keys.OK if not option or option in shown else "not shown"
-
-    return read
 
 
 def probes() -> Iterator[Probe]:
@@ -148,14 +146,14 @@ def _threaded() -> tuple[Probe, ...]:
     path = group(q, "threaded")
     inner = f"{path}/inner"
     q.need("mkdir", q.string(inner), 0o755)
-    _ask_write(q, "cgroup.type#accepts:threaded", f"{inner}/cgroup.type", "threaded")
-    _ask_text(q, "cgroup.type#of-threaded", f"{inner}/cgroup.type")
-    _ask_text(q, "cgroup.type#of-its-parent", f"{path}/cgroup.type")
+    ask_write(q, "cgroup.type#accepts:threaded", f"{inner}/cgroup.type", "threaded")
+    ask_text(q, "cgroup.type#of-threaded", f"{inner}/cgroup.type")
+    ask_text(q, "cgroup.type#of-its-parent", f"{path}/cgroup.type")
     for name in CONTROLLERS:
         control = f"{path}/cgroup.subtree_control"
-        _ask_write(q, f"controller.{name}#threaded", control, f"+{name}")
+        ask_write(q, f"controller.{name}#threaded", control, f"+{name}")
     tell(q, f"{path}/cgroup.procs", "0")
-    _ask_write(q, "cgroup.threads#within-domain", f"{inner}/cgroup.threads", "0")
+    ask_write(q, "cgroup.threads#within-domain", f"{inner}/cgroup.threads", "0")
     remove(q, inner, path)
     return q.probes()
 
@@ -168,19 +166,19 @@ def _events() -> tuple[Probe, ...]:
     watch = q.call("inotify_init1", C.IN_NONBLOCK)
     watched = q.call("inotify_add_watch", watch, events, C.IN_MODIFY)
     fd = q.call("openat", C.AT_FDCWD, events, C.O_RDONLY)
-    room = q.buffer(_ROOM)
-    q.call("read", fd, room, _ROOM)
-    _ask_write(q, "cgroup.procs#accepts:0", f"{path}/cgroup.procs", "0")
+    room = q.buffer(ROOM)
+    q.call("read", fd, room, ROOM)
+    ask_write(q, "cgroup.procs#accepts:0", f"{path}/cgroup.procs", "0")
     for key, what, bit, needs in (
         ("inotify", watch, C.POLLIN, (watch, watched)),
         ("poll", fd, C.POLLPRI, (fd,)),
     ):
         polled = q.struct("struct pollfd", fd=what, events=bit)
-        q.ask(f"cgroup.events#{key}", "poll", polled, 1, _WAIT, needs=needs, read=_happened)
-    _ask_text(q, "cgroup.events#populated", f"{path}/cgroup.events")
-    _ask_text(q, "group.membership", "/proc/self/cgroup")
+        q.ask(f"cgroup.events#{key}", "poll", polled, 1, _WAIT, needs=needs, read=happened)
+    ask_text(q, "cgroup.events#populated", f"{path}/cgroup.events")
+    ask_text(q, "group.membership", "/proc/self/cgroup", only="0::")
     q.ask("group.rmdir.populated", "rmdir", q.string(path))
-    _ask_write(q, "cgroup.subtree_control#of-populated", f"{path}/cgroup.subtree_control", "+pids")
+    ask_write(q, "cgroup.subtree_control#of-populated", f"{path}/cgroup.subtree_control", "+pids")
     remove(q, path)
     return q.probes()
 
@@ -192,10 +190,10 @@ def _limits() -> tuple[Probe, ...]:
     tell(q, f"{path}/cgroup.procs", "0")
     tell(q, f"{path}/pids.max", "1")
     q.ask("pids.max#fork-beyond", "fork", opaque=True)
-    _ask_text(q, "pids.events#of-fork-beyond", f"{path}/pids.events")
+    ask_text(q, "pids.events#of-fork-beyond", f"{path}/pids.events")
     tell(q, f"{path}/cpuset.cpus", "0")
     room = q.buffer(8)
-    affinity = _number(room)
+    affinity = number(room)
     q.ask("cpuset.cpus#affinity", "sched_getaffinity", 0, 8, room, read=affinity, out=[room])
     tell(q, f"{TOP}/cgroup.procs", "0")
     tell(q, f"{path}/cgroup.max.descendants", "0")
@@ -219,16 +217,16 @@ def _partition() -> tuple[Probe, ...]:
         tell(q, file, "member")
         fd = q.call("openat", C.AT_FDCWD, q.string(file), C.O_RDWR)
         done = q.call("write", fd, q.string(kind), len(kind))
-        room = q.buffer(_ROOM)
+        room = q.buffer(ROOM)
         q.ask(
             f"cpuset.cpus.partition#accepts:{kind}",
             "pread64",
             fd,
             room,
-            _ROOM,
+            ROOM,
             0,
             needs=(fd, done),
-            read=_valid(room),
+            read=valid(room),
             kind=Kind.HARDWARE,
             out=[room],
         )
@@ -263,18 +261,18 @@ def _frozen() -> tuple[Probe, ...]:
     child = q.need("fork", opaque=True)
     tell(q, f"{TOP}/cgroup.procs", "0")
     fd = q.need("openat", C.AT_FDCWD, q.string(f"{path}/cgroup.events"), C.O_RDONLY)
-    room = q.buffer(_ROOM)
-    q.call("read", fd, room, _ROOM)
-    _ask_write(q, "cgroup.freeze#of-process", f"{path}/cgroup.freeze", "1")
+    room = q.buffer(ROOM)
+    q.call("read", fd, room, ROOM)
+    ask_write(q, "cgroup.freeze#of-process", f"{path}/cgroup.freeze", "1")
     polled = q.struct("struct pollfd", fd=fd, events=C.POLLPRI)
     q.call("poll", polled, 1, _WAIT)
-    _ask_text(q, "cgroup.events#frozen", f"{path}/cgroup.events")
-    kill = _ask_write(q, "cgroup.kill#of-frozen", f"{path}/cgroup.kill", "1")
+    ask_text(q, "cgroup.events#frozen", f"{path}/cgroup.events")
+    kill = ask_write(q, "cgroup.kill#of-frozen", f"{path}/cgroup.kill", "1")
     tell(q, f"{path}/cgroup.freeze", "0")
     # whom the group did not kill, this does; the first signal is what its parent is told
     q.call("kill", child, C.SIGUSR1)
     status = q.buffer(4)
-    dead = _killed(status)
+    dead = killed(status)
     q.ask("cgroup.kill#kills", "wait4", child, status, 0, 0, needs=(kill,), read=dead, out=[status])
     remove(q, path)
     return q.probes()
@@ -290,10 +288,10 @@ def _clone_into() -> tuple[Probe, ...]:
     )
     child = q.call("clone3", arguments, arguments.size, opaque=True)
     events = q.call("openat", C.AT_FDCWD, q.string(f"{path}/cgroup.events"), C.O_RDONLY)
-    room = q.buffer(_ROOM)
-    born = _says("populated 1 frozen 0", room)
+    room = q.buffer(ROOM)
+    born = says("populated 1 frozen 0", room)
     needs = (child, events)
-    q.ask("clone-into", "read", events, room, _ROOM, needs=needs, read=born, out=[room])
+    q.ask("clone-into", "read", events, room, ROOM, needs=needs, read=born, out=[room])
     tell(q, f"{path}/cgroup.freeze", "1")
     frozen = q.call("clone3", arguments, arguments.size, opaque=True)
     q.ask("clone-into.frozen", "kill", frozen, 0, needs=(frozen,))
@@ -312,19 +310,19 @@ def _namespace() -> tuple[Probe, ...]:
     path = group(q, "namespace")
     tell(q, f"{path}/cgroup.procs", "0")
     q.ask("cgroupns", "unshare", C.CLONE_NEWCGROUP)
-    _ask_text(q, "cgroupns.membership", "/proc/self/cgroup")
+    ask_text(q, "cgroupns.membership", "/proc/self/cgroup", only="0::")
     kind, here = q.string("cgroup2"), q.string("mounted")
     q.call("mkdir", here, 0o755)
     mounted = q.ask("cgroupns.mount", "mount", kind, here, kind, 0, 0)
     for name in ("cgroup.procs", "cgroup.type", "memory.max", "cgroup.kill"):
         q.ask(f"cgroupns.shows.{name}", "access", q.string(f"mounted/{name}"), 0, needs=(mounted,))
-    _ask_write(q, "cgroupns.sets.memory.max", "mounted/memory.max", "max", mounted)
-    _ask_write(q, "cgroupns.enables.pids", "mounted/cgroup.subtree_control", "-pids", mounted)
+    ask_write(q, "cgroupns.sets.memory.max", "mounted/memory.max", "max", mounted)
+    ask_write(q, "cgroupns.enables.pids", "mounted/cgroup.subtree_control", "-pids", mounted)
     q.ask("cgroupns.mkdir", "mkdir", q.string("mounted/inner"), 0o755, needs=(mounted,))
-    _ask_write(q, "cgroupns.moves", "mounted/inner/cgroup.procs", "0", mounted)
-    _ask_text(q, "cgroupns.membership.inner", "/proc/self/cgroup")
-    _ask_write(q, "cgroupns.leaves", f"{TOP}/cgroup.procs", "0", mounted)
-    _ask_text(q, "cgroupns.membership.outside", "/proc/self/cgroup")
+    ask_write(q, "cgroupns.moves", "mounted/inner/cgroup.procs", "0", mounted)
+    ask_text(q, "cgroupns.membership.inner", "/proc/self/cgroup", only="0::")
+    ask_write(q, "cgroupns.leaves", f"{TOP}/cgroup.procs", "0", mounted)
+    ask_text(q, "cgroupns.membership.outside", "/proc/self/cgroup", only="0::")
     q.call("umount2", here, _MNT_DETACH)
     remove(q, f"{path}/inner", path)
     return q.probes()
@@ -342,15 +340,15 @@ def _delegation() -> tuple[Probe, ...]:
     q.need("setresuid", USER, USER, USER)
     q.call("prctl", C.PR_SET_DUMPABLE, 1, 0, 0, 0)
     q.ask("delegation.mkdir", "mkdir", q.string(inner), 0o755)
-    _ask_write(q, "delegation.moves", f"{inner}/cgroup.procs", "0")
-    _ask_write(q, "delegation.enables", f"{path}/cgroup.subtree_control", "+pids +memory")
-    _ask_write(q, "delegation.sets-inner", f"{inner}/pids.max", "100")
-    _ask_write(q, "delegation.sets-own", f"{path}/pids.max", "100")
-    _ask_write(q, "delegation.leaves", f"{TOP}/cgroup.procs", "0")
+    ask_write(q, "delegation.moves", f"{inner}/cgroup.procs", "0")
+    ask_write(q, "delegation.enables", f"{path}/cgroup.subtree_control", "+pids +memory")
+    ask_write(q, "delegation.sets-inner", f"{inner}/pids.max", "100")
+    ask_write(q, "delegation.sets-own", f"{path}/pids.max", "100")
+    ask_write(q, "delegation.leaves", f"{TOP}/cgroup.procs", "0")
     # opened by root, written by the user: who opened it decides (CVE-2021-4197)
     q.ask("delegation.leaves-by-descriptor", "write", out, q.string("0"), 1)
-    _ask_write(q, "delegation.pressure", f"{inner}/memory.pressure", "some 1000000 2000000")
-    _ask_write(
+    ask_write(q, "delegation.pressure", f"{inner}/memory.pressure", "some 1000000 2000000")
+    ask_write(
         q, "delegation.pressure.short-window", f"{inner}/memory.pressure", "some 150000 1000000"
     )
     every = C.CLONE_NEWUSER | C.CLONE_NEWCGROUP | C.CLONE_NEWNS
@@ -358,7 +356,7 @@ def _delegation() -> tuple[Probe, ...]:
     kind, here = q.string("cgroup2"), q.string(".")
     q.ask("delegation.mount", "mount", kind, here, kind, 0, 0, needs=(made,))
     # it may, and 0 is no way to: so it lives on
-    _ask_write(q, "delegation.kills", f"{inner}/cgroup.kill", "0", fine=("ERANGE",))
+    ask_write(q, "delegation.kills", f"{inner}/cgroup.kill", "0", fine=("ERANGE",))
     return q.probes()
 
 
@@ -373,62 +371,3 @@ def _attributes() -> tuple[Probe, ...]:
         q.ask(f"group.xattr.{name}.file", "setxattr", file, attribute, value, 1, 0)
     remove(q, path)
     return q.probes()
-
-
-def _ask_write(
-    q: Questions, key: str, path: str, text: str, *needs: Ref, fine: Collection[str] = ()
-) -> Ref:
-    fd = q.call("openat", C.AT_FDCWD, q.string(path), C.O_WRONLY | C.O_CLOEXEC)
-    content = q.string(text)
-    done = q.ask(key, "write", fd, content, len(text), needs=(*needs, fd), fine=fine)
-    q.call("close", fd)
-    return done
-
-
-def _ask_text(q: Questions, key: str, path: str) -> Ref:
-    """What a short file says."""
-    fd = q.call("openat", C.AT_FDCWD, q.string(path), C.O_RDONLY | C.O_CLOEXEC)
-    room = q.buffer(_ROOM)
-    done = q.ask(key, "read", fd, room, _ROOM, needs=(fd,), read=_text(room), out=[room])
-    q.call("close", fd)
-    return done
-
-
-def _text(room: Slot) -> Read:
-    def read(trace: Trace, ref: Ref) -> str:
-        raw = trace.bytes(ref, room)[: trace[ref]].decode(errors="backslashreplace")
-        # of a machine that has version 1 as well, its hierarchies are not meant here
-        lines = [line for line in raw.splitlines() if ":/" not in line or line.startswith("0:")]
-        return " ".join(" ".join(lines).split())
-
-    return read
-
-
-def _says(expected: str, room: Slot) -> Read:
-    text = _text(room)
-
-    def read(trace: Trace, ref: Ref) -> str:
-        said = str(text(trace, ref))
-        return keys.OK if said == expected else f"reads {said}"
-
-    return read
-
-
-def _valid(room: Slot) -> Read:
-    """Why a partition is none is said in words, which are no interface."""
-    text = _text(room)
-    return lambda trace, ref: "invalid" if "invalid" in str(text(trace, ref)) else keys.OK
-
-
-def _happened(trace: Trace, ref: Ref) -> str:
-    return keys.OK if trace[ref] > 0 else "silent"
-
-
-def _number(room: Slot) -> Read:
-    return lambda trace, ref: trace.number(ref, room)
-
-
-def _killed(status: Slot) -> Read:
-    return lambda trace, ref: (
-        keys.OK if trace.number(ref, status) & 0x7F == C.SIGKILL else "not killed"
-    )

@@ -179,6 +179,80 @@ ROOT_V2: Table = (
 )
 
 
+_MOST = "9223372036854771712"
+"""No limit, as version 1 says it: whole pages that a signed number of 64 bits can count."""
+_LIMIT_V1 = (
+    "4194304",
+    "4M => 4194304",
+    "1000 => 0",
+    "max =>",
+    "-2 =>",
+    "nonsense =>",
+    f"-1 => {_MOST}",
+)
+_RATE = ("DEV 1048576", "DEV 1M =>", "DEV -1 =>", "0:0 1 =>", "nonsense =>", "DEV 0 => ")
+
+V1: Table = (
+    ("tasks", ("-1 =>", "4194304 =>", "nonsense =>")),
+    ("cgroup.procs", ("-1 =>", "4194304 =>", "nonsense =>")),
+    ("notify_on_release", ("1", "2 =>", "nonsense =>", "0")),
+    ("cgroup.clone_children", ("1", "nonsense =>", "0")),
+    ("memory.limit_in_bytes", _LIMIT_V1),
+    ("memory.soft_limit_in_bytes", _LIMIT_V1),
+    ("memory.memsw.limit_in_bytes", _LIMIT_V1),
+    ("memory.kmem.limit_in_bytes", ("1048576", *_LIMIT_V1)),
+    ("memory.kmem.tcp.limit_in_bytes", _LIMIT_V1),
+    ("memory.swappiness", ("0", "100", "101 =>", "200 =>", "201 =>", "-1 =>", "60")),
+    ("memory.use_hierarchy", ("0", "2 =>", "1")),
+    ("memory.oom_control", ("1 =>", "2 =>", "nonsense =>", "0 =>")),
+    ("memory.move_charge_at_immigrate", ("1", "3", "4 =>", "0")),
+    ("memory.force_empty", ("0 =>", "1 =>")),
+    ("memory.failcnt", ("0 =>",)),
+    ("memory.max_usage_in_bytes", ("0 =>",)),
+    ("cgroup.event_control", ("0 0 =>", "nonsense =>")),
+    ("cpu.shares", ("2", "1 => 2", "0 => 2", "262144", "262145 => 262144", "-1 =>", "1024")),
+    ("cpu.cfs_period_us", ("1000", "1000000", "999 =>", "1000001 =>", "0 =>", "-1 =>", "100000")),
+    ("cpu.cfs_quota_us", ("10000", "1000", "999 =>", "0 =>", "-2 =>", "max =>", "-1")),
+    ("cpu.cfs_burst_us", ("1000 =>", "-1 =>", "0")),
+    ("cpu.rt_runtime_us", ("1000 =>", "-1 =>", "0")),
+    ("cpu.rt_period_us", ("0 =>", "1000000")),
+    ("cpu.idle", _SWITCH),
+    ("cpuacct.usage", ("1 =>", "0 =>")),
+    ("cpuset.cpus", ("99999 =>", "0,nonsense =>", "0")),
+    ("cpuset.mems", ("99999 =>", "0")),
+    *(
+        (f"cpuset.{name}", ("1", "2 =>", "0"))
+        for name in ("cpu_exclusive", "mem_exclusive", "mem_hardwall", "memory_migrate")
+    ),
+    ("cpuset.memory_spread_page", ("1 =>", "0")),
+    ("cpuset.memory_spread_slab", ("1 =>", "0")),
+    ("cpuset.sched_load_balance", ("0", "1")),
+    ("cpuset.sched_relax_domain_level", ("0", "-2 =>", "99 =>", "-1")),
+    ("cpuset.cpus", (" => ",)),
+    ("cpuset.mems", (" => ",)),
+    *(
+        (f"blkio.throttle.{way}_{what}_device", _RATE)
+        for way in ("read", "write")
+        for what in ("bps", "iops")
+    ),
+    ("blkio.reset_stats", ("1 =>",)),
+    ("blkio.bfq.weight", ("200", "0 =>", "100")),
+    ("devices.deny", ("c 1:3 rwm =>", "nonsense =>", "a =>")),
+    ("devices.allow", ("c 1:3 rwm =>", "b *:* m =>", "c 1:3 x =>", "nonsense =>", "a =>")),
+    ("freezer.state", ("FROZEN", "FREEZING =>", "nonsense =>", "THAWED")),
+    ("pids.max", ("1", "0", "4194304 =>", "4194305 =>", "-1 =>", "nonsense =>", "max")),
+    ("net_cls.classid", ("0x100001 => 1048577", "-1 =>", "nonsense =>", "0")),
+    ("net_prio.ifpriomap", ("lo 5 =>", "nonsense 5 =>", "lo -1 =>", "lo 0 =>")),
+    (
+        "hugetlb.2MB.limit_in_bytes",
+        ("2097152", "2M => 2097152", "max =>", "nonsense =>", "-1 => 9223372036852678656"),
+    ),
+    ("hugetlb.2MB.rsvd.limit_in_bytes", ("2097152", "-1 => 9223372036852678656")),
+    ("rdma.max", ("nonsense hca_handle=1 =>",)),
+    ("misc.max", ("nonsense 1 =>",)),
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Write:
     """One text for one file. ``reads`` is what the file says afterwards; None for no matter."""

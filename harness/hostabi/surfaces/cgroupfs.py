@@ -27,6 +27,7 @@ FORMAT, KEYS, FIELDS, VALUE = "format", "keys", "fields", "value"
 _INTEGER = re.compile(r"-?\d+")
 _DEVICE = re.compile(r"\d+:\d+")
 _NODE = re.compile(r"N\d+")
+_SETS = ("cpus", "mems")
 _NUMBERS = re.compile(r"\d+([-,]\d+)*")
 _HUGE = re.compile(r"\.\d+[KMG]B\.")
 """The size of a huge page in a file's name: which sizes there are is the CPU's choice."""
@@ -73,8 +74,7 @@ def file_facts(
 
 def format_of(text: str, *, settable: bool) -> str:
     """The format's name; empty for no text, which has none."""
-    lines = text.splitlines()[:LINES]
-    rows = [line.split() for line in lines]
+    rows = _rows(text)
     if not rows:
         return ""
     if all(len(row) > 1 and all("=" in word for word in row[1:]) for row in rows):
@@ -101,6 +101,13 @@ def access_facts(files: Iterable[str], inside: Mapping[str, Entry], prefix: str 
     return facts
 
 
+def with_subject(facts: Iterable[Fact]) -> list[Fact]:
+    """The facts by key, without those about a thing that is not there: that is no question."""
+    every = sorted(facts, key=lambda fact: fact.key)
+    there = {fact.key for fact in every}
+    return [fact for fact in every if keys.subject(fact.key) in there]
+
+
 def presence(name: str) -> Kind:
     """How the presence of a file compares."""
     return Kind.HARDWARE if _HUGE.search(name) else Kind.VALUE
@@ -122,8 +129,14 @@ def _facts(key: str, name: str, entry: Entry, full: str, *, moved: bool) -> list
     return facts
 
 
+def _rows(text: str) -> list[list[str]]:
+    """The words of each line, without lines that count something of one device."""
+    rows = [line.split() for line in text.splitlines()[:LINES] if line.strip()]
+    return [row for row in rows if not (_DEVICE.fullmatch(row[0]) and "=" not in row[-1])]
+
+
 def _keyed(key: str, text: str, layout: str) -> list[Fact]:
-    rows = [line.split() for line in text.splitlines()[:LINES]]
+    rows = _rows(text)
     names = sorted({row[0] for row in rows if not _DEVICE.fullmatch(row[0])})
     facts = []
     if layout == "nested keyed":
@@ -141,17 +154,30 @@ def _keyed(key: str, text: str, layout: str) -> list[Fact]:
 def _value(key: str, name: str, entry: Entry, text: str, *, moved: bool) -> list[Fact]:
     key = f"{key}#{VALUE}"
     if entry.content is None:
-        why = table.errno_name(entry.error)
         # what is written and never read, as cgroup.kill, has no value
+        why = table.errno_name(entry.error)
         return [Fact(key, why, how="read")] if entry.mode & 0o444 else []
+    words = text.split()
+    kind, detail = _kind(name, entry, text, moved=moved)
+    if kind is Kind.VOLATILE:
+        return [Fact(key, None, kind, how="read", detail=detail)]
+    if kind is Kind.MEMBERS:
+        return [Fact(key, sorted(words), kind, how="read")]
+    return [Fact(key, " ".join(words), kind, how="read", detail=detail)]
+
+
+def _kind(name: str, entry: Entry, text: str, *, moved: bool) -> tuple[Kind, str]:
+    """How a value compares, and why it is not compared like others."""
     rows, words = text.splitlines(), text.split()
-    if len(rows) > 1 and all(_INTEGER.fullmatch(row) for row in rows):
-        return [Fact(key, None, Kind.VOLATILE, how="read", detail="processes in the group")]
-    if name.startswith("cpuset.") and _NUMBERS.fullmatch(text):
-        detail = "CPUs and memory nodes of the machine"
-        return [Fact(key, " ".join(words), Kind.HARDWARE, how="read", detail=detail)]
+    if len(rows) > 1 and all(map(_INTEGER.fullmatch, rows)):
+        return Kind.VOLATILE, "processes in the group"
+    if name.startswith("cpuset.") and any(s in name for s in _SETS) and _NUMBERS.fullmatch(text):
+        return Kind.HARDWARE, "CPUs and memory nodes of the machine"
     if moved:
-        return [Fact(key, None, Kind.VOLATILE, how="read", detail="depends on what went on")]
+        return Kind.VOLATILE, "depends on what went on"
+    numbers = len(words) > 1 and all(map(_INTEGER.fullmatch, words))
+    if not entry.mode & 0o222 and (numbers or len(rows) > 1):
+        return Kind.HARDWARE, "one number or line for each CPU"
     if len(rows) == 1 and len(words) > 1 and all(map(str.isalpha, words)):
-        return [Fact(key, sorted(words), Kind.MEMBERS, how="read")]
-    return [Fact(key, " ".join(words), Kind.DEFAULT, how="read")]
+        return Kind.MEMBERS, ""
+    return Kind.DEFAULT, ""
