@@ -109,6 +109,11 @@ class Capture(msgspec.Struct, frozen=True):
     provenance: Provenance
     surfaces: dict[str, list[Fact]]
     schema: int = SCHEMA
+    twin: Variant | None = None
+    """The other hardware on which kinds were settled; None when there was one look only."""
+    moving: dict[str, dict[str, Kind]] = {}
+    """Keys whose very presence moves, by surface: HARDWARE where it follows RAM or CPUs,
+    VOLATILE where it differs from boot to boot. They need not be among the facts."""
 
 
 class Class(enum.StrEnum):

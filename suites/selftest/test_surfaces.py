@@ -18,7 +18,7 @@ from hostabi.agent.records import Entry, Hello
 from hostabi.diff.compare import by_key
 from hostabi.errors import CallError, HostabiError, InputError
 from hostabi.kernels.static import Static
-from hostabi.model import Certainty, Fact, Kind, Variant
+from hostabi.model import Certainty, Cgroup, Fact, Kind, Variant
 from hostabi.surfaces import config, registry, syscalls, sysctls, witnesses
 from hostabi.surfaces.origins import origins
 from hostabi.surfaces.source import Source
@@ -65,6 +65,7 @@ class FakeAgent:
     euid: int = 0
     ends: dict[int, Ran] = dataclasses.field(default_factory=dict)
     commands: list[list[str]] = dataclasses.field(default_factory=list)
+    requests: int = 0
 
     @property
     def hello(self) -> Hello:
@@ -120,7 +121,7 @@ def test_a_surface_that_fails_leaves_the_others() -> None:
 def test_a_surface_is_skipped_in_a_variant_it_is_not_for() -> None:
     class Picky:
         name = "picky"
-        variants = (Variant(cpus=2),)
+        variants = (Variant(cgroup=Cgroup.V1),)
 
         def possible(self, source: Source) -> bool:
             return True
@@ -130,7 +131,7 @@ def test_a_surface_is_skipped_in_a_variant_it_is_not_for() -> None:
 
     here = Source(cast(Agent, FakeAgent()), None, Variant())
     assert registry.measure(here, [Picky()]).skipped == ("picky",)
-    there = dataclasses.replace(here, variant=Variant(cpus=2))
+    there = dataclasses.replace(here, variant=Variant(cgroup=Cgroup.V1, cpus=2))
     assert registry.measure(there, [Picky()]).surfaces == {"picky": [Fact("a", 1)]}
 
 

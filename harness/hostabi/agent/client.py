@@ -106,6 +106,11 @@ class Agent:
     ) -> None:
         self.close()
 
+    @property
+    def requests(self) -> int:
+        """How many requests were sent so far, hello among them."""
+        return self._id
+
     def close(self) -> None:
         """Close the channel."""
         self._channel.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 
 from hostabi.diff import keys
@@ -13,6 +14,9 @@ _SHARE = 1 / 8
 _SMALL = 64
 """Numbers up to this one are counts of CPUs and the like: they are equal or they are not."""
 
+_OCTAL = re.compile(r"0[0-7]+")
+"""Permission bits: no amount, whatever they are derived from."""
+
 _LOOSENESS = (Kind.VALUE, Kind.DEFAULT, Kind.MEMBERS, Kind.HARDWARE, Kind.VOLATILE)
 
 
@@ -21,10 +25,15 @@ def compare(old: Capture, new: Capture) -> list[Delta]:
 
     Only surfaces that both captures hold are compared (see :func:`missing`).
     Aspects of a thing that came or went as a whole are not told again. A fact
-    with the value None was not determined and differs from nothing.
+    with the value None was not determined and differs from nothing, and so does what
+    is absent where a capture says that it is not the whole (:data:`keys.INCOMPLETE`).
     """
     hardware = equal_hardware(old, new)
-    return [delta for delta in _pairs(old, new) if _tells(delta, hardware)]
+    return [
+        delta
+        for delta in _pairs(old, new)
+        if _tells(delta, hardware, max(_moves(old, delta), _moves(new, delta), key=looseness))
+    ]
 
 
 def incomparable(old: Capture, new: Capture) -> list[Delta]:
@@ -36,8 +45,8 @@ def incomparable(old: Capture, new: Capture) -> list[Delta]:
         for delta in _pairs(old, new)
         if delta.old is not None
         and delta.new is not None
-        and _looser(delta.old, delta.new) is Kind.HARDWARE
-        and not _close(delta.old.value, delta.new.value)
+        and looser(delta.old, delta.new) is Kind.HARDWARE
+        and not close(delta.old.value, delta.new.value)
     ]
 
 
@@ -81,7 +90,11 @@ def _pairs(old: Capture, new: Capture) -> Iterator[Delta]:
         for key in sorted(before.keys() | after.keys()):
             delta = Delta(surface, key, before.get(key), after.get(key))
             one_sided = delta.old is None or delta.new is None
-            if one_sided and _told_by_subject(key, before, after):
+            if one_sided and (
+                _told_by_subject(key, before, after)
+                or key == keys.INCOMPLETE
+                or keys.INCOMPLETE in (before if delta.old is None else after)
+            ):
                 continue
             yield delta
 
@@ -92,23 +105,38 @@ def _told_by_subject(key: str, before: dict[str, Fact], after: dict[str, Fact]) 
     return thing != key and (thing in before) != (thing in after)
 
 
-def _looser(old: Fact, new: Fact) -> Kind:
-    return max(old.kind, new.kind, key=_LOOSENESS.index)
+def looseness(kind: Kind) -> int:
+    """The less a kind compares, the more."""
+    return _LOOSENESS.index(kind)
 
 
-def _tells(delta: Delta, hardware: bool) -> bool:
-    side = delta.new if delta.old is None else delta.old
+def looser(old: Fact, new: Fact) -> Kind:
+    """How two facts compare: as the one of which less can be said."""
+    return max(old.kind, new.kind, key=looseness)
+
+
+def _moves(capture: Capture, delta: Delta) -> Kind:
+    return capture.moving.get(delta.surface, {}).get(delta.key, Kind.VALUE)
+
+
+def _tells(delta: Delta, hardware: bool, presence: Kind) -> bool:
     if delta.old is not None and delta.new is not None:
-        return _differs(delta.old, delta.new, hardware)
-    return hardware or side is None or side.kind is not Kind.HARDWARE
+        return differs(delta.old, delta.new, hardware=hardware)
+    if presence is Kind.VOLATILE:
+        return False
+    side = delta.new if delta.old is None else delta.old
+    derived = presence is Kind.HARDWARE or (side is not None and side.kind is Kind.HARDWARE)
+    return hardware or not derived
 
 
-def _close(old: Value, new: Value) -> bool:
+def close(old: Value, new: Value) -> bool:
     """Whether two derived values are one default: as many numbers, each about as large.
 
     What the kernel derives from RAM starts from what its own image leaves of it,
     and images differ by some percent.
     """
+    if isinstance(old, list) or isinstance(new, list):
+        return members(old) == members(new)
     pairs = list(zip(str(old).split(), str(new).split(), strict=False))
     if old == new or len(str(old).split()) != len(str(new).split()):
         return old == new
@@ -116,21 +144,24 @@ def _close(old: Value, new: Value) -> bool:
 
 
 def _near(one: str, other: str) -> bool:
+    if one == other or _OCTAL.fullmatch(one) or _OCTAL.fullmatch(other):
+        return one == other
     try:
         low, high = sorted((int(one), int(other)))
     except ValueError:
-        return one == other
+        return False
     return low == high or (low > _SMALL and high - low <= high * _SHARE)
 
 
-def _differs(old: Fact, new: Fact, hardware: bool) -> bool:
+def differs(old: Fact, new: Fact, *, hardware: bool) -> bool:
+    """Whether two facts of one key say different things; ``hardware``: their hardware is equal."""
     if old.value is None or new.value is None:
         return False
-    kind = _looser(old, new)
+    kind = looser(old, new)
     if kind is Kind.VOLATILE or (kind is Kind.HARDWARE and not hardware):
         return False
     if kind is Kind.HARDWARE:
-        return not _close(old.value, new.value)
+        return not close(old.value, new.value)
     if kind is Kind.MEMBERS:
         return members(old.value) != members(new.value)
     return old.value != new.value

@@ -1,35 +1,44 @@
-"""Capture a build: boot it as its surfaces need it, and keep the facts as one file."""
+"""Capture a build: look at it on two kinds of hardware, settle what moves, keep the facts.
+
+The first look has the hardware that the capture is for. Its twin has other RAM
+and CPUs, another boot, and the surfaces in the other order. Where they differ,
+a third look, a boot from power-on with the first one's hardware, tells what
+follows the hardware from what moves by itself.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import threading
 import time
 from collections.abc import Sequence
-from contextlib import ExitStack
-from dataclasses import dataclass
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hostabi.diff import captures
-from hostabi.errors import HostabiError
-from hostabi.kernels.identity import is_running
-from hostabi.kernels.static import Static
-from hostabi.model import Capture, Cgroup, Fact, Variant
-from hostabi.runs.guests import Guests
+from hostabi.diff.settle import doubtful, settle
+from hostabi.errors import HostabiError, MachineError
+from hostabi.model import Capture, Fact, Kind, Variant
 from hostabi.runs.journal import Journal
+from hostabi.runs.looks import Look, Looker, boots, other_hardware
 from hostabi.runs.provenance import provenance, used
 from hostabi.runs.records import CaptureDone, SurfaceError
 from hostabi.surfaces import registry
 from hostabi.surfaces.source import Source, Surface
 
 if TYPE_CHECKING:
-    from hostabi.agent.client import Agent
     from hostabi.kernels.build import Build
     from hostabi.machine.machine import Machine
+    from hostabi.runs.guests import Guests
 
 VARIANT = Variant(cpus=2)
 """How a build is booted for surfaces that accept any boot: with one CPU,
 affinity and cpuset facts would stay invisible."""
+
+TWIN = "twin"
+"""Under this name a capture tells why it has no twin."""
 
 
 @dataclass(frozen=True)
@@ -38,8 +47,11 @@ class Taken:
 
     capture: Capture
     failed: dict[str, HostabiError]
+    """By surface, or :data:`TWIN`."""
     machine: Machine | None
     seconds: float
+    by_surface: dict[str, float] = field(default_factory=dict)
+    """Seconds that the first look took."""
 
 
 def take(
@@ -48,52 +60,189 @@ def take(
     surfaces: Sequence[Surface] = registry.ALL,
     *,
     static: bool = False,
+    twin: bool = True,
+    hardware: Variant = VARIANT,
 ) -> Taken:
     """Capture ``build``; ``static`` boots nothing and captures what the image tells.
 
-    A surface that fails leaves the others whole. Raises MachineError when the
-    build cannot be booted at all.
+    Without ``twin`` one look has to do, and kinds are what the surfaces say. A
+    surface that fails leaves the others whole, and so does a twin. Raises
+    MachineError when the build cannot be booted at all.
     """
     began = time.monotonic()
-    facts: dict[str, list[Fact]] = {}
-    failed: dict[str, HostabiError] = {}
-    machine: Machine | None = None
-    booted = VARIANT
-    for variant, chosen in _by_variant(surfaces).items():
-        with ExitStack() as stack:
-            agent = None
-            if is_running(build.name) and not static:
-                agent = stack.enter_context(guests.agent(build))
-                booted = here(agent)
-            elif not static:
-                machine = stack.enter_context(guests.machine(build, variant))
-                # surfaces load modules and try every syscall: nobody else's guest afterwards
-                guests.spoil(machine)
-                agent = machine.agent
-            source = Source(agent, Static(build, guests.packages.cache), variant)
-            label = f"{build.name}: capture"
-            measured = registry.measure(source, chosen, guests.progress, label)
-            facts.update(measured.surfaces)
-            failed.update(measured.failed)
+    looker = Looker.at(guests, build)
+    if static:
+        looks = Looks(looker.still(surfaces, hardware))
+    elif looker.running:
+        looks = _here(looker, surfaces, twin=twin)
+    else:
+        looks = _booted(looker, surfaces, hardware, twin=twin)
+    facts, moving = looks.settled()
     capture = Capture(
         build=build.name,
         line=build.line,
         release=build.release,
-        variant=booted,
-        provenance=provenance(build, machine),
+        variant=looks.first.variant,
+        provenance=provenance(build, looks.first.machine),
         surfaces=dict(sorted(facts.items())),
+        twin=looks.twin.variant if looks.twin else None,
+        moving=moving,
     )
-    return Taken(capture, failed, machine, time.monotonic() - began)
+    seconds = time.monotonic() - began
+    return Taken(capture, looks.failed, looks.first.machine, seconds, looks.first.seconds)
 
 
-def here(agent: Agent) -> Variant:
-    """How the machine we are on is booted, as far as facts depend on it."""
-    unified = Path("/sys/fs/cgroup/cgroup.controllers").exists()
-    return Variant(
-        cgroup=Cgroup.V2 if unified else Cgroup.V1,
-        cpus=agent.hello.cpus,
-        memory=agent.hello.memory >> 20,
-    )
+@dataclass
+class Looks:
+    """The looks at one build that make a capture."""
+
+    first: Look
+    twin: Look | None = None
+    third: Look | None = None
+    failure: HostabiError | None = None
+    """Why there is no twin, or no third look."""
+
+    @property
+    def failed(self) -> dict[str, HostabiError]:
+        """What could not be found out in any of them."""
+        failed = {TWIN: self.failure} if self.failure else {}
+        for look in (self.third, self.twin, self.first):
+            failed |= look.failed if look else {}
+        return failed
+
+    def doubtful(self) -> set[str]:
+        """Surfaces of which only a third look can tell what moves."""
+        if self.twin is None:
+            return set()
+        seen = self.first.facts.keys() & self.twin.facts.keys()
+        return {name for name in seen if doubtful(self.first.facts[name], self.twin.facts[name])}
+
+    def settled(self) -> tuple[dict[str, list[Fact]], dict[str, dict[str, Kind]]]:
+        """Facts by surface, and the keys whose presence moves, as a capture has them."""
+        facts: dict[str, list[Fact]] = {}
+        moving: dict[str, dict[str, Kind]] = {}
+        for name, seen in sorted(self.first.facts.items()):
+            if self.twin is None or name not in self.twin.facts:
+                facts[name] = seen
+                continue
+            again = self.third.facts.get(name) if self.third else None
+            variant = self.twin.variant
+            hardware = f"cpus={variant.cpus} memory={variant.memory}"
+            result = settle(seen, self.twin.facts[name], again, twin_is=hardware)
+            facts[name] = result.facts
+            if result.moving:
+                moving[name] = result.moving
+        return facts, moving
+
+
+def _here(looker: Looker, surfaces: Sequence[Surface], *, twin: bool) -> Looks:
+    """Two looks at the kernel we are on: what differs moves by itself, for the hardware is one."""
+    looks = Looks(looker.here(surfaces))
+    if twin:
+        again = [surface for surface in reversed(surfaces) if surface.name in looks.first.asked]
+        looks.twin = looker.here(again)
+    return looks
+
+
+def _booted(looker: Looker, surfaces: Sequence[Surface], hardware: Variant, *, twin: bool) -> Looks:
+    """As many boots at a time as there may be guests."""
+    groups = boots(surfaces, hardware)
+    workers = max(1, min(looker.guests.jobs, 2 * len(groups)))
+    with ThreadPoolExecutor(max_workers=workers, thread_name_prefix="look") as pool:
+        try:
+            return _in_turn(looker, groups, hardware, pool, twin=twin)
+        except KeyboardInterrupt:
+            looker.guests.abort()
+            raise
+
+
+def _in_turn(
+    looker: Looker,
+    groups: dict[Variant, list[Surface]],
+    hardware: Variant,
+    pool: ThreadPoolExecutor,
+    *,
+    twin: bool,
+) -> Looks:
+    firsts: dict[Variant, tuple[Future[Look], threading.Event]] = {}
+    for variant, chosen in groups.items():
+        booted = threading.Event()
+        firsts[variant] = pool.submit(looker.boot, chosen, variant, booted=booted), booted
+    twins = {
+        variant: pool.submit(_twin, looker, groups[variant], variant, *first)
+        for variant, first in firsts.items()
+        if twin
+    }
+    looks = Looks(_joined({at: first for at, (first, _) in firsts.items()}, groups, hardware))
+    try:
+        if twins:
+            looks.twin = _joined(twins, groups, hardware)
+            looks.twin.variant = other_hardware(hardware)
+        if unsure := looks.doubtful():
+            looks.third = _third(looker, groups, unsure, pool, hardware)
+    except MachineError as error:
+        looks.failure = error
+    return looks
+
+
+def _twin(
+    looker: Looker,
+    surfaces: Sequence[Surface],
+    variant: Variant,
+    first: Future[Look],
+    booted: threading.Event,
+) -> Look:
+    """The same surfaces from the last to the first, booted from power-on on other hardware.
+
+    It waits until the first look has its machine, for two twins that held the
+    last places while their first looks wait for one would wait for ever. What the
+    image alone may tell comes last, when the first look knows whether it does.
+    """
+    booted.wait()
+    backwards = list(reversed(surfaces))
+    image = Source(None, looker.static, variant)
+    live = [surface for surface in backwards if not surface.possible(image)]
+
+    def rest() -> list[Surface]:
+        asked = first.result().asked
+        return [one for one in backwards if one not in live and one.name in asked]
+
+    return looker.boot(live, other_hardware(variant), cold=True, label=TWIN, later=rest)
+
+
+def _third(
+    looker: Looker,
+    groups: dict[Variant, list[Surface]],
+    unsure: set[str],
+    pool: ThreadPoolExecutor,
+    hardware: Variant,
+) -> Look:
+    futures: dict[Variant, Future[Look]] = {}
+    for variant, chosen in groups.items():
+        again = [surface for surface in reversed(chosen) if surface.name in unsure]
+        if again:
+            boot = pool.submit(looker.boot, again, variant, cold=True, label="third look")
+            futures[variant] = boot
+    return _joined(futures, groups, hardware)
+
+
+def _joined(
+    futures: dict[Variant, Future[Look]], groups: dict[Variant, list[Surface]], hardware: Variant
+) -> Look:
+    """One look of several boots. A boot of its own that failed only costs the surfaces it is for.
+
+    Raises MachineError when the boot that any surface accepts failed.
+    """
+    whole = Look(hardware)
+    for variant, future in futures.items():
+        try:
+            look = future.result()
+        except MachineError as error:
+            if variant == hardware:
+                raise
+            look = Look(variant, failed={surface.name: error for surface in groups[variant]})
+        whole.merge(look)
+    return whole
 
 
 def record(journal: Journal, build: Build, taken: Taken) -> Path:
@@ -114,12 +263,3 @@ def record(journal: Journal, build: Build, taken: Taken) -> Path:
         )
     )
     return path
-
-
-def _by_variant(surfaces: Sequence[Surface]) -> dict[Variant, list[Surface]]:
-    """Surfaces by how they need the build booted, as few boots as that takes."""
-    groups: dict[Variant, list[Surface]] = {}
-    for surface in surfaces:
-        fits = not surface.variants or VARIANT in surface.variants
-        groups.setdefault(VARIANT if fits else surface.variants[0], []).append(surface)
-    return groups

@@ -79,6 +79,7 @@ class _Key:
     build: str
     image: str
     variant: Variant
+    cold: bool = False
 
 
 @dataclass
@@ -129,6 +130,7 @@ class Guests:
         self._limit = jobs if jobs is not None else default_jobs()
         self._disks = disks
         self._start = start or self._start_machine
+        self._boot = start or self._boot_machine
         self._resolve = resolve or self._resolve_build
         self._builds: dict[str, Build] = dict(builds)
         self._resolving: dict[str, threading.Lock] = {}
@@ -156,8 +158,13 @@ class Guests:
             return self._builds[spec]
 
     @contextmanager
-    def machine(self, spec: str | Build, variant: Variant = Variant()) -> Iterator[Machine]:
+    def machine(
+        self, spec: str | Build, variant: Variant = Variant(), *, cold: bool = False
+    ) -> Iterator[Machine]:
         """A machine of ``spec``, ours alone until the block ends.
+
+        ``cold`` boots one from power-on: two that were restored from one saved
+        state share its random numbers, and all that its boot came to.
 
         It is kept warm if the block ends in order. After a MachineError, or if
         it cannot be reset, it is closed and the next user gets a fresh one.
@@ -168,7 +175,7 @@ class Guests:
                 f"{build.name} has no image here that could be booted",
                 advice="name a line such as 6.1, or a kernel file",
             )
-        key = _Key(build.name, build.image_digest, variant)
+        key = _Key(build.name, build.image_digest, variant, cold)
         machine = self._take(key) or self._fresh(key, build)
         with self._pool.changed:
             self._pool.lent[id(machine)] = machine
@@ -286,7 +293,8 @@ class Guests:
             known = self._failures.get(key, [])
             if len(known) >= _ATTEMPTS:
                 raise known[-1]
-            machine = self._start(build, key.variant, self._disks())
+            starter = self._boot if key.cold else self._start
+            machine = starter(build, key.variant, self._disks())
             self.accelerator = machine.accelerator
         except BaseException as error:
             if isinstance(error, MachineError):
@@ -324,7 +332,12 @@ class Guests:
         self._pool.busy[key] -= 1
         self._pool.changed.notify_all()
 
-    def _start_machine(self, build: Build, variant: Variant, disks: Sequence[Disk]) -> Machine:
+    def _boot_machine(self, build: Build, variant: Variant, disks: Sequence[Disk]) -> Machine:
+        return self._start_machine(build, variant, disks, warm=False)
+
+    def _start_machine(
+        self, build: Build, variant: Variant, disks: Sequence[Disk], *, warm: bool = True
+    ) -> Machine:
         from hostabi.machine.machine import start  # noqa: PLC0415
 
         return start(
@@ -333,6 +346,7 @@ class Guests:
             variant=variant,
             accel=self.accel,
             disks=disks,
+            warm=warm,
             progress=self.progress,
         )
 

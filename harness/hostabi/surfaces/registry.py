@@ -11,7 +11,7 @@ from typing import cast
 
 import hostabi.surfaces
 from hostabi.errors import HostabiError, InputError
-from hostabi.model import Fact
+from hostabi.model import Cgroup, Fact, Variant
 from hostabi.progress import SILENT, Progress
 from hostabi.surfaces.source import Source, Surface
 
@@ -40,6 +40,8 @@ class Measured:
     """By surface; a failure of one leaves the others whole."""
     skipped: tuple[str, ...]
     """Surfaces that need what the source lacks, or another variant."""
+    asked: set[str]
+    """Surfaces that asked the agent; what the others tell does not depend on the boot."""
 
 
 def named(names: Iterable[str]) -> tuple[Surface, ...]:
@@ -61,22 +63,35 @@ def measure(
     label: str = "capture",
 ) -> Measured:
     """Capture every given surface that this source and its variant allow."""
-    result = Measured({}, {}, {}, tuple(item.name for item in surfaces if not _fits(item, source)))
+    skipped = tuple(item.name for item in surfaces if not _fits(item, source))
+    result = Measured({}, {}, {}, skipped, set())
     fitting = [surface for surface in surfaces if _fits(surface, source)]
     with progress.task(label, total=len(fitting)) as task:
         for surface in fitting:
             task.note(surface.name)
-            began = time.monotonic()
+            began, before = time.monotonic(), _requests(source)
             try:
                 result.surfaces[surface.name] = surface.capture(source)
             except HostabiError as error:
                 result.failed[surface.name] = error
             result.seconds[surface.name] = time.monotonic() - began
+            if _requests(source) != before:
+                result.asked.add(surface.name)
             task.advance()
     return result
 
 
+def needs(variant: Variant) -> tuple[Cgroup, tuple[str, ...]]:
+    """What of a variant a surface cannot do without; RAM and CPUs only move its facts."""
+    return variant.cgroup, variant.parameters
+
+
 def _fits(surface: Surface, source: Source) -> bool:
-    if source.agent is not None and surface.variants and source.variant not in surface.variants:
+    wanted = [needs(variant) for variant in surface.variants]
+    if source.agent is not None and wanted and needs(source.variant) not in wanted:
         return False
     return surface.possible(source)
+
+
+def _requests(source: Source) -> int:
+    return source.agent.requests if source.agent is not None else 0
