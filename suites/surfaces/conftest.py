@@ -16,7 +16,7 @@ from hostabi.surfaces.source import Source
 @pytest.fixture
 def static(kernel: Build, packages: Packages) -> Static:
     """The build under test, read without booting."""
-    return Static(kernel, packages.cache)
+    return Static(kernel, packages.cache, packages)
 
 
 @pytest.fixture

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from hostabi.diff import keys
+from hostabi.diff.compare import by_key
 from hostabi.kernels.static import Static
 from hostabi.model import Certainty
-from hostabi.surfaces import modules, vdso
+from hostabi.surfaces import modules, types, vdso
 from hostabi.surfaces.source import Source
 
 
@@ -27,3 +29,26 @@ def test_modules_that_are_loaded_are_known(source: Source) -> None:
     facts = {fact.key: fact.value for fact in modules.SURFACE.capture(source)}
     loaded = [line.split()[0] for line in source.live.read("/proc/modules").decode().splitlines()]
     assert {name: facts.get(name) for name in loaded} == dict.fromkeys(loaded, "module")
+
+
+def test_types_that_programs_are_compiled_with(source: Source) -> None:
+    facts = by_key(types.SURFACE.capture(source))
+    # x86-64 psABI and the manual pages of these calls
+    assert facts["struct open_how"].value == ["0 u:8 flags", "8 u:8 mode", "16 u:8 resolve"]
+    assert facts["struct open_how#size"].value == 24
+    assert facts["struct iovec"].value == ["0 ptr:8 iov_base", "8 u:8 iov_len"]
+    if keys.INCOMPLETE not in facts:
+        assert facts["struct open_how"].how == "headers+btf"
+        assert facts["MFD_CLOEXEC"].value == 1
+        assert facts["struct epoll_event"].value == ["0 u:4 events", "4 u:8 data"]
+        assert len(facts) > 15_000
+
+
+def test_layouts_of_headers_and_image_agree(source: Source) -> None:
+    """But for types that the kernel has for itself under the same name, and says so."""
+    facts = types.SURFACE.capture(source)
+    told = [fact for fact in facts if fact.certainty is Certainty.CONTRADICTED]
+    assert len(told) <= 8, [f"{fact.key}: {fact.detail}" for fact in told]
+    assert len([fact for fact in facts if fact.how == "headers+btf"]) > 1000 or any(
+        fact.key == keys.INCOMPLETE for fact in facts
+    )

@@ -85,8 +85,8 @@ def failure_only(delta: Delta, context: Context) -> Class | None:
 
 
 def declaration_gone(delta: Delta, context: Context) -> Class | None:
-    """Headers declare it no more; what was compiled with it goes on."""
-    declared = delta.old is not None and keys.HEADERS in delta.old.how.split("+")
+    """Nothing declares it any more; what was compiled with it goes on."""
+    declared = delta.old is not None and delta.old.how.split("+")[0] in keys.DECLARED
     return Class.CHANGE if declared and delta.new is None else None
 
 

@@ -38,8 +38,8 @@ HANGS, ENDS = "hangs", "ends"
 OFF = "n"
 """Value of a switch of the build that exists and is off."""
 
-HEADERS = "headers"
-"""How a fact is known that is a declaration of the kernel's headers for user space."""
+HEADERS, IMAGE_TYPES = DECLARED = ("headers", "image types")
+"""How a fact is known that is a declaration: from headers, or from the types in an image."""
 INCOMPLETE = "?"
 """Key of a fact that says that its surface could not be looked at as a whole: what is absent
 there is unknown. ``detail`` has the reason."""

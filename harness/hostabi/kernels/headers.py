@@ -51,15 +51,20 @@ _LIBC = {
     "stdbool.h": "#define bool _Bool\n",
     "sys/socket.h": "#include <stdint.h>\ntypedef unsigned short sa_family_t;\n"
     "#include <linux/socket.h>\n#define sockaddr_storage __kernel_sockaddr_storage\n"
+    "#define MSG_FIN 0x200\n"
     "struct sockaddr { sa_family_t sa_family; char sa_data[14]; };\n",
     "netinet/in.h": "#include <sys/socket.h>\n#include <linux/in.h>\n#include <linux/in6.h>\n",
     "string.h": "#include <stdint.h>\nvoid *memset(void *, int, size_t);\n"
     "void *memcpy(void *, const void *, size_t);\nsize_t strlen(const char *);\n",
+    "limits.h": "#include <linux/limits.h>\n#define INT_MAX 2147483647\n"
+    "#define INT_MIN (-INT_MAX - 1)\n",
+    "netinet/if_ether.h": "#include <linux/if_ether.h>\n",
     **dict.fromkeys(
-        ("sys/types.h", "sys/ioctl.h", "sys/time.h", "limits.h", "errno.h", "time.h", "stdlib.h"),
+        ("sys/types.h", "sys/ioctl.h", "sys/time.h", "errno.h", "time.h", "stdlib.h", "unistd.h",
+         "endian.h", "arpa/inet.h"),
         "#include <stdint.h>\n",
     ),
-}
+}  # fmt: skip
 """What UAPI headers expect of a C library, and no more: only the kernel's names are wanted."""
 
 _FLAGS = (
@@ -76,10 +81,17 @@ _ROUNDS = 24
 """Compilations in which what does not compile is left out, before we give up."""
 _SOURCE = "roots.c"
 
+_MARKER = re.compile(r'# \d+ "(.*?)"')
+"""Where the next lines come from (GNU cpp manual, Preprocessor Output)."""
+_DIRECTIVE = re.compile(r"^#.*$", re.MULTILINE)
+_MACRO_BODY = re.compile(r"^#define ([A-Za-z_]\w*) +(.+)", re.MULTILINE)
+_ALIAS = re.compile(r"^#define ([A-Za-z_]\w*) +\(?([A-Za-z_]\w*)\)?$", re.MULTILINE)
+_CONSTANT = re.compile(r"\b_*[A-Z][A-Z0-9_]{2,}\b")
+_DEFINED = re.compile(r"^#(?:define|undef) +([A-Za-z_]\w*)", re.MULTILINE)
+
 _FAULT = re.compile(rf"^(?:In file included from )?{_SOURCE}:(\d+)", re.MULTILINE)
 _MACRO = re.compile(r"^#define ([A-Za-z_]\w*) +\S", re.MULTILINE)
 _TAGGED = re.compile(r"\b(struct|union|enum)\s+(?:__attribute__\(\(.*?\)\)\s*)?([A-Za-z_]\w*)\s*\{")
-_TYPEDEF = re.compile(r"\btypedef\s+(?:struct|union|enum)\s*\{")
 _ENUM = re.compile(r"\benum\b[^{};()]*\{([^{}]*)\}")
 _ENUMERATOR = re.compile(r"(?:^|,)\s*([A-Za-z_]\w*)")
 
@@ -90,7 +102,10 @@ class Headers:
 
     ``values`` are macros and enumerators that are integer constants, ``types``
     the tagged types as C spells them (``struct open_how``), ``btf`` has their
-    layouts. ``left_out`` are headers that do not compile beside the others.
+    layouts. ``places`` names the header of each value and type that is in the tree.
+    ``aliases`` are macros that are another name and no more, with that name;
+    ``derived`` are macros that other constants make up: ``A | B``, ``A_MAX + 1``.
+    ``left_out`` are headers that do not compile beside the others.
     """
 
     btf: Btf
@@ -98,6 +113,9 @@ class Headers:
     types: tuple[str, ...]
     values: dict[str, int]
     enumerators: frozenset[str]
+    places: dict[str, str]
+    aliases: dict[str, str]
+    derived: frozenset[str]
     left_out: tuple[str, ...]
 
 
@@ -127,17 +145,18 @@ class _Tree:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(f"#pragma once\n{text}")
         folders = [folder / "libc", *(path.absolute() for path in include)]
+        self._include = tuple(str(path.absolute()) for path in include)
         self._flags = (*_FLAGS, *(part for path in folders for part in ("-I", str(path))))
 
     def read(self, names: Sequence[str]) -> Headers:
         start = [f"#include <{name}>" for name in ("stdint.h", "sys/socket.h", *_FIRST)]
         lines = self._sound([*start, *(f"#include <{name}>" for name in names)])
         left_out = tuple(name for name in names if f"#include <{name}>" not in lines)
-        text = self._preprocessed(lines)
+        parts = list(self._preprocessed(lines))
         macros = self._macros(lines) - self._macros(())
-        enumerators = frozenset(_enumerators(text)) - macros
+        enumerators = frozenset(name for _, text in parts for name in _enumerators(text)) - macros
         wanted = sorted(macros | enumerators)
-        types = [f"{kind} {name}" for kind, name in dict.fromkeys(_TAGGED.findall(text))]
+        types = list(dict.fromkeys(name for _, text in parts for name in _tagged(text)))
         uses = [f"enum {{ hostabi_{name} = ({name}) }};" for name in wanted]
         uses += [f"{spelt} hostabi_{i};" for i, spelt in enumerate(types)]
         whole = self._sound([*lines, *uses])
@@ -152,6 +171,9 @@ class _Tree:
             types=tuple(spelt for i, spelt in enumerate(types) if f"{spelt} hostabi_{i};" in kept),
             values=dict(zip(good, _values(elf, len(good)), strict=True)),
             enumerators=enumerators,
+            places=_places(parts),
+            aliases={name: to for _, text in parts for name, to in _ALIAS.findall(text)},
+            derived=_derived(text for _, text in parts),
             left_out=left_out,
         )
 
@@ -184,8 +206,23 @@ class _Tree:
             raise InputError(f"the C compiler refuses the kernel's headers: {said.strip()[-2000:]}")
         return path.read_bytes()
 
-    def _preprocessed(self, lines: Iterable[str]) -> str:
-        return self._output(lines, "-E", "-P").decode(errors="replace")
+    def _preprocessed(self, lines: Iterable[str]) -> Iterator[tuple[str, str]]:
+        """Preprocessed text with its macros, in parts, each with its header.
+
+        The header is empty for what no header of the tree says.
+        """
+        header, part = "", []
+        for line in self._output(lines, "-E", "-dD").decode(errors="replace").splitlines():
+            marker = _MARKER.match(line)
+            if marker is None:
+                part.append(line)
+                continue
+            top = next((top for top in self._include if marker[1].startswith(f"{top}/")), "")
+            place = marker[1].removeprefix(f"{top}/") if top else ""
+            if place != header:
+                yield header, "\n".join(part)
+                header, part = place, []
+        yield header, "\n".join(part)
 
     def _macros(self, lines: Iterable[str]) -> frozenset[str]:
         return frozenset(_MACRO.findall(self._output(lines, "-E", "-dM").decode(errors="replace")))
@@ -215,8 +252,37 @@ def _faults(said: str) -> Iterator[str]:
             yield included
 
 
+def _places(parts: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """The header where each name is defined first."""
+    found: dict[str, str] = {}
+    for header, text in parts:
+        if header:
+            for name in (*_DEFINED.findall(text), *_enumerators(text), *_tagged(text)):
+                found.setdefault(name, header)
+    return found
+
+
+def _tagged(text: str) -> Iterator[str]:
+    return (f"{kind} {name}" for kind, name in _TAGGED.findall(_DIRECTIVE.sub("", text)))
+
+
+def _derived(texts: Iterable[str]) -> frozenset[str]:
+    """Macros that other constants make up, or that are computed from such macros."""
+    uses = {
+        name: (frozenset(_CONSTANT.findall(body)), "|" in body)
+        for text in texts
+        for name, body in _MACRO_BODY.findall(text)
+    }
+    found = {
+        name
+        for name, (used, joins) in uses.items()
+        if (joins and len(used) > 1) or any(one.endswith("_MAX") for one in used)
+    }
+    return frozenset(found | {name for name, (used, _) in uses.items() if used & found})
+
+
 def _enumerators(text: str) -> Iterator[str]:
-    for body in _ENUM.findall(text):
+    for body in _ENUM.findall(_DIRECTIVE.sub("", text)):
         # a value may hold commas only in parentheses, and those hold no enumerators
         plain = re.sub(r"\([^()]*\)", "", re.sub(r"\([^()]*\)", "", body))
         yield from _ENUMERATOR.findall(plain)

@@ -6,17 +6,19 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hostabi.errors import ImageError
+from hostabi.errors import ImageError, PackageError
 from hostabi.kernels import image, vdso
 from hostabi.kernels.btf import Btf, btf_section
 from hostabi.kernels.btf_types import Syscall
 from hostabi.kernels.build import Build
 from hostabi.kernels.config import config_text, embedded_config, parse_config
 from hostabi.kernels.modinfo import ModuleInfo, modules_of
+from hostabi.kernels.uapi import Uapi, uapi_of
 from hostabi.kernels.vdso import Vdso
 
 if TYPE_CHECKING:
     from hostabi.packages.cache import Cache
+    from hostabi.packages.context import Packages
 
 _BTF_LIMIT = 64 << 20
 
@@ -24,12 +26,14 @@ _BTF_LIMIT = 64 << 20
 class Static:
     """A build read without booting. Each part is read when first asked for, then kept.
 
-    Parts raise ImageError when the image does not have them or is corrupt.
+    Parts raise ImageError when the image does not have them or is corrupt. Without
+    ``packages`` nothing is fetched: the build's headers are not known then.
     """
 
-    def __init__(self, build: Build, cache: Cache) -> None:
+    def __init__(self, build: Build, cache: Cache, packages: Packages | None = None) -> None:
         self.build = build
         self._cache = cache
+        self._packages = packages
 
     @cached_property
     def btf(self) -> Btf:
@@ -74,6 +78,18 @@ class Static:
     def modules(self) -> dict[str, ModuleInfo]:
         """All modules by name, built-in ones included; empty when the build has no folder."""
         return modules_of(self.build, self._cache)
+
+    @cached_property
+    def uapi(self) -> Uapi:
+        """What the headers of the build's own version declare.
+
+        Raises PackageError when they cannot be had, and what fetching them raises.
+        """
+        if self._packages is None:
+            raise PackageError(
+                f"{self.build.name}: its headers were not asked for", advice="fetch them"
+            )
+        return uapi_of(self.build, self._packages)
 
     @cached_property
     def vdsos(self) -> dict[str, Vdso]:
