@@ -78,6 +78,32 @@ static pid_t fork_into(uint64_t namespaces)
 	return (pid_t)syscall(SYS_clone, namespaces | SIGCHLD, 0, 0, 0, 0);
 }
 
+/*
+ * A user namespace belongs to the effective user that makes it, and an
+ * ordinary user may be refused one; user_namespaces(7).
+ */
+static pid_t fork_for(uint64_t namespaces, uid_t uid)
+{
+	uid_t own = geteuid();
+	int error;
+	pid_t pid;
+
+	if (!(namespaces & CLONE_NEWUSER) || uid == own)
+		return fork_into(namespaces);
+	if (seteuid(uid) < 0)
+		return -1;
+	pid = fork_into(namespaces);
+	if (pid == 0)
+		return 0;
+	error = errno;
+	if (seteuid(own) < 0)
+		die("seteuid");
+	/* The change of identity took /proc/self from the agent, for which others may look. */
+	prctl(PR_SET_DUMPABLE, 1, 0, 0, 0);
+	errno = error;
+	return pid;
+}
+
 static int write_map(pid_t pid, const char *file, const char *text)
 {
 	char path[64];
@@ -218,7 +244,7 @@ pid_t sandbox_fork(const struct wire_sandbox *box, const void *filter)
 	if (error)
 		return refuse("scratch", -error);
 	board->gate = gated ? GATE_CLOSED : GATE_OPEN;
-	pid = fork_into(box->namespaces);
+	pid = fork_for(box->namespaces, uid);
 	if (pid < 0)
 		return refuse("clone", errno);
 	if (pid == 0) {

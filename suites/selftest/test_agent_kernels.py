@@ -32,10 +32,11 @@ pytestmark = pytest.mark.kernels
 SPEC = os.environ.get("HOSTABI_SELFTEST_KERNEL", "6.12")
 
 # System calls of x86_64, arch/x86/entry/syscalls/syscall_64.tbl.
-WRITE, GETPID, EXECVE, MKDIR, READLINK, GETUID = 1, 39, 59, 83, 89, 102
+WRITE, IOCTL, GETPID, EXECVE, MKDIR, READLINK, GETUID = 1, 16, 39, 59, 83, 89, 102
 GETGID, STATFS, MOUNT, GETDENTS64, OPENAT = 104, 137, 165, 217, 257
 CLONE_NEWUSER, CLONE_NEWTIME = 0x10000000, 0x00000080
-MS_BIND = 4096
+CLONE_NEWNS, CLONE_NEWPID, CLONE_NEWNET = 0x00020000, 0x20000000, 0x40000000
+MS_BIND, NS_GET_OWNER_UID = 4096, 0xB704
 AT_FDCWD = -100
 MAGIC = {Scratch.TMPFS: 0x01021994, Scratch.EXT4: 0xEF53, Scratch.OVERLAY: 0x794C7630}
 """f_type of statfs(2)."""
@@ -129,6 +130,39 @@ def test_a_program_of_another_user(agent: Agent) -> None:
     assert run(agent, *who, sandbox=box).values == (0, 0)
     box = Sandbox(namespaces=CLONE_NEWUSER, uid=1234, gid=4321, map_root=False)
     assert run(agent, *who, sandbox=box).values == (1234, 4321)
+
+
+def test_a_user_namespace_belongs_to_the_user(agent: Agent) -> None:
+    """Who may be refused one that root would be given, user_namespaces(7)."""
+    box = Sandbox(namespaces=CLONE_NEWUSER, uid=1234, gid=4321, map_root=False)
+    owner = (
+        call(OPENAT, AT_FDCWD, Pointer(0), os.O_RDONLY),
+        call(IOCTL, Result(0), NS_GET_OWNER_UID, Pointer(64)),
+    )
+    how = {"data": b"/proc/self/ns/user\0", "outputs": (Output(1, 64, 4),)}
+    # The namespace it is in is asked about from inside, where 1234 is mapped to itself.
+    assert struct.unpack("<I", run(agent, *owner, sandbox=box, **how).outputs[0]) == (1234,)
+    switch = "/proc/sys/kernel/unprivileged_userns_clone"  # of Debian's kernels only
+    if sh(agent, f"cat {switch}") == "1":
+        sh(agent, f"echo 0 > {switch}")
+        refused = run(agent, call(GETUID), sandbox=box)
+        sh(agent, f"echo 1 > {switch}")
+        assert (refused.end, refused.detail) == (End.REFUSED, "clone")
+    assert run(agent, call(GETUID), sandbox=box).values == (1234,)
+
+
+def test_a_proc_and_a_sysfs_of_its_own(agent: Agent) -> None:
+    spaces = CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWNET
+    box = Sandbox(namespaces=spaces, uid=1000, gid=1000, own_proc=True, own_sys=True)
+
+    def processes(sandbox: Sandbox) -> list[str]:
+        found = agent.walk("/proc", depth=1, sandbox=sandbox)
+        return [each.path.removeprefix("/proc/") for each in found if each.path[6:].isdigit()]
+
+    assert processes(box) == ["1"]
+    assert len(processes(Sandbox())) > 1
+    devices = agent.walk("/sys/class/net", depth=1, sandbox=box)
+    assert [each.path for each in devices] == ["/sys/class/net", "/sys/class/net/lo"]
 
 
 def test_a_time_namespace(agent: Agent) -> None:
