@@ -16,6 +16,7 @@ from hostabi.commands import (
     diff,
     doctor,
     exec_,
+    explain,
     kernels,
     report,
     reproduce,
@@ -33,6 +34,7 @@ COMMANDS = (
     kernels,
     capture,
     diff,
+    explain,
     reproduce,
     report,
     exec_,
@@ -49,6 +51,7 @@ examples:
   hostabi kernels list               what is known, what is cached, what is newer
   hostabi diff 6.1 6.12              what 6.12 changes for what ran on 6.1
   hostabi diff running ./bzImage     what a kernel of yours changes against this one
+  hostabi explain vm.memfd_noexec    where a fact is seen, since when, and why
   hostabi exec 6.1 -- uname -a       one command in a guest
   hostabi shell 7.2                  a shell in a guest
   hostabi doctor                     what is here and what is missing

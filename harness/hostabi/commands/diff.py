@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from hostabi.commands.sides import Sides
-    from hostabi.diff.ledger import Ledger
     from hostabi.diff.verdict import Verdict
     from hostabi.model import Capture
 
@@ -87,10 +86,11 @@ def run(options: argparse.Namespace, context: Context) -> int:
         sys.stdout.write(findings.schema().decode())
         return 0
     _check(options)
-    ledger = _ledger(options.ledger)
-    captures, complete = _captures(options, context)
+    from hostabi.diff import ledger as ledgers
     from hostabi.diff.verdict import judge_in_turn
 
+    ledger = ledgers.shipped().with_own(map(Path, options.ledger))
+    captures, complete = _captures(options, context)
     verdicts = judge_in_turn(captures, ledger=ledger)
     _show(options, verdicts)
     if any(verdict.open_breaks for verdict in verdicts):
@@ -110,14 +110,6 @@ def _check(options: argparse.Namespace) -> None:
         raise InputError(
             "--output needs a form to write", advice="add --json, --markdown or --junit"
         )
-
-
-def _ledger(files: Sequence[str]) -> Ledger:
-    """What is shipped, and the user's own."""
-    from hostabi.diff import ledger
-
-    own = ledger.read_ledger(Path(file) for file in files)
-    return ledger.Ledger(ledger.shipped().entries + own.entries)
 
 
 def _captures(options: argparse.Namespace, context: Context) -> tuple[list[Capture], bool]:

@@ -106,6 +106,18 @@ def recorded(path: Path, build: str) -> Path | None:
     return journal.recorded_capture(path, contents.since(journal.source_digest()), build)
 
 
+def last_run(path: Path) -> list[Path]:
+    """The captures of the journal at ``path`` that are there still, oldest line first."""
+    from hostabi.packages.version import Version
+    from hostabi.runs import journal
+
+    if not path.is_file():
+        return []
+    done = journal.read(path).captures().values()
+    ordered = sorted(done, key=lambda record: Version(record.build))
+    return [file for record in ordered if (file := path.parent / record.file).is_file()]
+
+
 def published(name: str) -> Capture:
     """The published capture of a line or a build. Raises InputError when there is none."""
     raise InputError(f"no capture of {name!r} is published", advice="name a kernel or a file")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import tempfile
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 import zstandard
@@ -21,6 +22,9 @@ LIMIT = 128 << 20
 """Bytes of JSON a capture may have; a full one has about 1 MB."""
 
 _ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
+
+
+_T = TypeVar("_T", bound=msgspec.Struct)
 
 
 class _Header(msgspec.Struct):
@@ -51,19 +55,34 @@ def load(path: Path) -> Capture:
     Raises InputError for a file that is missing, damaged, too large, of a newer
     schema, or that is no capture at all.
     """
+    return decode(content(path), str(path))
+
+
+def content(path: Path) -> bytes:
+    """The bytes of a capture file, as they lie there. Raises InputError when it cannot be read."""
     try:
         with path.open("rb") as file:
-            data = file.read(LIMIT + 1)
+            return file.read(LIMIT + 1)
     except OSError as error:
         raise InputError(
             f"{path}: cannot read the capture: {error.strerror}",
             advice="make one with: hostabi capture KERNEL",
         ) from error
-    return decode(data, str(path))
 
 
 def decode(data: bytes, name: str) -> Capture:
     """The capture in ``data``; ``name`` is what errors call it. Raises InputError as load does."""
+    capture = read_as(Capture, data, name)
+    for surface, facts in capture.surfaces.items():
+        by_key(facts, where=f"{name}, surface {surface}")
+    return capture
+
+
+def read_as(form: type[_T], data: bytes, name: str) -> _T:
+    """The record in ``data``, which may know less of a capture than :class:`Capture` does.
+
+    Raises InputError as load does, but for facts that ``form`` does not look at.
+    """
     if data.startswith(_ZSTD_MAGIC):
         data = _decompressed(data, name)
     if len(data) > LIMIT:
@@ -76,12 +95,9 @@ def decode(data: bytes, name: str) -> Capture:
                 f"{name}: capture of schema {header.schema}, this hostabi reads {SCHEMA}",
                 advice="use the hostabi that wrote it, or take the capture again",
             )
-        capture = msgspec.json.decode(data, type=Capture)
+        return msgspec.json.decode(data, type=form)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InputError(f"{name}: not a capture: {error}", advice=advice) from error
-    for surface, facts in capture.surfaces.items():
-        by_key(facts, where=f"{name}, surface {surface}")
-    return capture
 
 
 def _replace(path: Path, data: bytes) -> None:

@@ -75,6 +75,10 @@ class Ledger:
             table[where] = (*table.get(where, ()), entry)
         return table
 
+    def with_own(self, paths: Iterable[Path]) -> Ledger:
+        """These entries and those of a user's own files. Raises InputError as reading does."""
+        return Ledger(self.entries + read_ledger(paths).entries)
+
     def entry_for(self, delta: Delta, old: Capture, new: Capture) -> Entry | None:
         """The entry that expects exactly this delta at exactly this boundary."""
         for entry in self._by_fact.get((delta.surface, delta.key), ()):

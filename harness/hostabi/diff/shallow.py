@@ -1,0 +1,90 @@
+"""Captures of which only the wanted facts are read: to look one fact up in many of them."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+import msgspec
+
+from hostabi.diff import captures, keys
+from hostabi.errors import InputError
+from hostabi.model import Capture, Fact, Provenance, Variant
+
+_FACTS = msgspec.json.Decoder(list[Fact])
+
+
+class _Form(msgspec.Struct, frozen=True):
+    build: str
+    line: str
+    release: str
+    variant: Variant
+    provenance: Provenance
+    surfaces: dict[str, msgspec.Raw]
+
+
+@dataclass(frozen=True)
+class Shallow:
+    """One capture. ``name`` is what errors call it."""
+
+    form: _Form
+    name: str
+    _read: dict[str, list[Fact]] = field(default_factory=dict, repr=False, compare=False)
+
+    @classmethod
+    def load(cls, path: Path) -> Shallow:
+        """Read a file as :func:`captures.load` does, without its facts. Raises InputError."""
+        name = str(path)
+        return cls(captures.read_as(_Form, captures.content(path), name), name)
+
+    @classmethod
+    def of(cls, capture: Capture) -> Shallow:
+        """A capture that is in memory."""
+        name = capture.build
+        return cls(captures.read_as(_Form, msgspec.json.encode(capture), name), name)
+
+    @property
+    def build(self) -> str:
+        """Name of the build."""
+        return self.form.build
+
+    @property
+    def line(self) -> str:
+        """Its line."""
+        return self.form.line
+
+    @cached_property
+    def surfaces(self) -> frozenset[str]:
+        """Names of the surfaces it holds."""
+        return frozenset(self.form.surfaces)
+
+    def facts(self, surface: str) -> list[Fact]:
+        """All facts of one surface; none where it was not captured. Raises InputError."""
+        raw = self.form.surfaces.get(surface)
+        if raw is None:
+            return []
+        try:
+            if surface not in self._read:
+                self._read[surface] = _FACTS.decode(raw)
+            return self._read[surface]
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise InputError(f"{self.name}, surface {surface}: damaged: {error}") from error
+
+    def mentions(self, surface: str, text: str) -> bool:
+        """Whether a key of the surface may have ``text`` in it; false is certain."""
+        raw = self.form.surfaces.get(surface)
+        return raw is not None and msgspec.json.encode(text)[1:-1] in bytes(raw)
+
+    def only(self, surface: str, subjects: Collection[str]) -> Capture:
+        """A capture with nothing but the facts about ``subjects``."""
+        facts = [fact for fact in self.facts(surface) if keys.subject(fact.key) in subjects]
+        return Capture(
+            build=self.form.build,
+            line=self.form.line,
+            release=self.form.release,
+            variant=self.form.variant,
+            provenance=self.form.provenance,
+            surfaces={surface: facts} if surface in self.form.surfaces else {},
+        )
