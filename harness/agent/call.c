@@ -24,7 +24,8 @@ enum child {
  * Number, six registers, what a child does, whether to enter by int $0x80. The
  * child of a fork returns 0; it stays in registers, because it may share this
  * stack: r12 is the one that both entries keep. One that pauses dies with its
- * parent, so none outlives an agent that is killed.
+ * parent, so that it does not outlive an agent that is killed, and should the
+ * parent be gone already, after ten minutes.
  */
 long raw_call(long number, const uint64_t *registers, long child, long gate);
 #if defined(__x86_64__)
@@ -61,6 +62,9 @@ __asm__(".text\n"
 	"	jnz 4f\n"
 	"	cmpq $1, %r12\n"
 	"	je 5f\n"
+	"	movl $600, %edi\n"
+	"	movl $37, %eax\n"	/* alarm */
+	"	syscall\n"
 	"	movl $1, %edi\n"	/* PR_SET_PDEATHSIG */
 	"	movl $9, %esi\n"	/* SIGKILL */
 	"	movl $157, %eax\n"	/* prctl */

@@ -329,21 +329,21 @@ def test_a_child_that_pauses_dies_with_its_parent() -> None:
     with local_agent() as own:
         (pid,) = map(int, set(children_of(os.getpid())) - before)
         pending = own.submit([pause], Sandbox(timeout=20))
-        while len(family := [pid, *_below(pid)]) < 3:
+        while len(family := [pid, *_below(pid)]) < 3 or _state(family[-1]) != "S":
             assert time.monotonic() < deadline
         os.kill(pid, signal.SIGKILL)
         with pytest.raises(AgentLostError):
             own.collect(pending)
-    while any(_runs(each) for each in family):
+    while any(_state(each) not in "ZX" for each in family):
         assert time.monotonic() < deadline
 
 
-def _runs(pid: int) -> bool:
-    """Whether a process has not ended; who inherits one may be slow to reap it (proc(5))."""
+def _state(pid: int) -> str:
+    """The letter of a process's state, proc(5); X for one that is gone."""
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
     except OSError:
-        return False
+        return "X"
 
 
 def _below(pid: int) -> list[int]:
