@@ -69,9 +69,13 @@ def deb(control: str, entries: list[TarEntry], *, zstd: bool = False) -> bytes:
 
 
 def rpm(
-    entries: list[tuple[str, int, bytes]], *, zstd: bool = False, machine: str = "x86_64"
+    entries: list[tuple[str, int, bytes]],
+    *,
+    zstd: bool = False,
+    plain: bool = False,
+    machine: str = "x86_64",
 ) -> bytes:
-    """An .rpm with a header of few fields and a cpio archive packed by xz, or by zstd."""
+    """An .rpm with a header of few fields and a cpio archive packed by xz, by zstd, or not."""
 
     def header(strings: dict[int, str]) -> bytes:
         store, index = b"", b""
@@ -92,7 +96,7 @@ def rpm(
     lead = b"\xed\xab\xee\xdb" + bytes(92)
     main = header({1000: "kernel-core", 1001: "6.6.1", 1002: "2", 1022: machine})
     pack = zstandard.ZstdCompressor().compress if zstd else lzma.compress
-    return lead + signature + main + pack(cpio)
+    return lead + signature + main + (cpio if plain else pack(cpio))
 
 
 @dataclass

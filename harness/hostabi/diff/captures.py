@@ -40,7 +40,7 @@ def save(capture: Capture, path: Path) -> Path:
         data = msgspec.json.format(data, indent=1)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        _replace(path, data)
+        replace_file(path, data)
     except OSError as error:
         raise StorageError(
             f"{path}: cannot write the capture: {error.strerror}",
@@ -97,10 +97,12 @@ def read_as(form: type[_T], data: bytes, name: str) -> _T:
             )
         return msgspec.json.decode(data, type=form)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise InputError(f"{name}: not a capture: {error}", advice=advice) from error
+        raise InputError(
+            f"{name}: not a capture, of {len(data)} bytes: {error}", advice=advice
+        ) from error
 
 
-def _replace(path: Path, data: bytes) -> None:
+def replace_file(path: Path, data: bytes) -> None:
     """Give ``path`` this content through a temporary sibling, never half written."""
     descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     sibling = Path(name)
@@ -119,7 +121,7 @@ def _decompressed(data: bytes, name: str) -> bytes:
             plain = reader.read(LIMIT + 1)
     except zstandard.ZstdError as error:
         raise InputError(
-            f"{name}: damaged zstd data: {error}",
+            f"{name}: damaged zstd data of {len(data)} bytes: {error}",
             advice="take the capture again with: hostabi capture KERNEL",
         ) from error
     return plain

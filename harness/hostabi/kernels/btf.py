@@ -15,7 +15,6 @@ from array import array
 from collections.abc import Iterator
 from functools import cached_property
 
-from elftools.common.exceptions import ELFError
 from elftools.elf.elffile import ELFFile
 
 from hostabi.errors import ImageError
@@ -48,16 +47,17 @@ _PER_PART = tuple(_EACH.get(Kind(k), 0) if k <= max(Kind) else 0 for k in range(
 
 def btf_section(elf: bytes, name: str = "the image") -> bytes:
     """The ``.BTF`` section of a vmlinux or a module; ImageError when it has none."""
+    stream = io.BytesIO(elf)
     try:
-        section = ELFFile(io.BytesIO(elf)).get_section_by_name(".BTF")
+        section = ELFFile(stream).get_section_by_name(".BTF")
         data: bytes = section.data() if section is not None else b""
-    except (ELFError, ValueError, KeyError, OverflowError, OSError, struct.error) as error:
-        raise ImageError(f"{name}: its ELF headers are corrupt ({error})") from error
     except Exception as error:  # pyelftools lets whatever its parser trips over through
-        raise ImageError(f"{name}: its ELF headers are corrupt ({error!r})") from error
+        raise ImageError(
+            f"{name}: its ELF headers are corrupt near byte {stream.tell()} ({error!r})"
+        ) from error
     if not data:
         raise ImageError(
-            f"{name}: no .BTF section",
+            f"{name}: no .BTF section in its {len(elf)} bytes",
             advice="the kernel needs CONFIG_DEBUG_INFO_BTF=y for what is read without booting",
         )
     return data
@@ -66,49 +66,60 @@ def btf_section(elf: bytes, name: str = "the image") -> bytes:
 class Btf:
     """The types and functions of one kernel, or of one module on top of its ``base``."""
 
-    def __init__(self, words: array[int], strings: bytes, base: Btf | None) -> None:
+    def __init__(
+        self, words: array[int], strings: bytes, base: Btf | None, name: str, place: int
+    ) -> None:
+        self._file, self._place = name, place
         self._words = words
         self._strings = strings
         self._base = base
         self._first = base.count if base else 1
         self._first_string = base.string_end if base else 0
-        self._starts, self._kinds = _index(words)
+        self._starts, self._kinds = _index(words, name, place)
         self._spelt: dict[int, str] = {}
         self._names: dict[Kind, dict[str, tuple[int, ...]]] = {}
 
     @classmethod
-    def parse(cls, data: bytes, base: Btf | None = None) -> Btf:
+    def parse(cls, data: bytes, base: Btf | None = None, *, name: str = "BTF") -> Btf:
         """Check and index ``data``. A module's split BTF needs the kernel's as ``base``.
 
-        Raises ImageError when the data is truncated, corrupt, of another byte
-        order than little endian, or split and no base was given.
+        ``name`` is the file that errors name. Raises ImageError when the data is
+        truncated, corrupt, of another byte order than little endian, or split and no base
+        was given.
         """
         if len(data) < _HEADER.size:
-            raise ImageError(f"BTF: truncated: {len(data)} bytes")
+            raise ImageError(f"{name}: truncated within the header of BTF, after {len(data)} bytes")
         magic, version, _, header, type_at, type_size, string_at, string_size = _HEADER.unpack_from(
             data
         )
         if magic == 0x9FEB:
-            raise ImageError("BTF: big endian, so of another machine than x86-64")
+            raise ImageError(
+                f"{name}: BTF at byte 0: big endian, so of another machine than x86-64"
+            )
         if magic != _MAGIC or version != 1:
-            raise ImageError(f"BTF: not BTF version 1 (magic {magic:#x}, version {version})")
+            raise ImageError(
+                f"{name}: byte 0: not BTF version 1 (magic {magic:#x}, version {version})"
+            )
         if (
             header < _HEADER.size
             or header + type_at + type_size > len(data)
             or header + string_at + string_size > len(data)
             or type_size % 4
         ):
-            raise ImageError(f"BTF: its header points beyond its {len(data)} bytes")
+            raise ImageError(f"{name}: the BTF header points beyond its {len(data)} bytes")
         strings = data[header + string_at : header + string_at + string_size]
         if not strings or strings[-1] != 0:
-            raise ImageError("BTF: its strings are cut off")
+            raise ImageError(f"{name}: BTF strings, from byte {header + string_at} on, are cut off")
         if base is None and strings[0] != 0:
-            raise ImageError("BTF: split BTF of a module; it needs its kernel's BTF as base")
+            raise ImageError(
+                f"{name}: byte {header + string_at}: split BTF of a module;"
+                " it needs its kernel's BTF"
+            )
         words = array("I")
         words.frombytes(data[header + type_at : header + type_at + type_size])
         if sys.byteorder == "big":
             words.byteswap()
-        return cls(words, strings, base)
+        return cls(words, strings, base, name, header + type_at)
 
     @property
     def count(self) -> int:
@@ -142,7 +153,7 @@ class Btf:
         try:
             return self._decode(number, self._start(number))
         except (IndexError, struct.error) as error:
-            raise ImageError(f"BTF: type {number} is cut off") from error
+            raise self._fault(number, "is cut off") from error
 
     def functions(self) -> dict[str, int]:
         """Names of functions with the id of one of that name."""
@@ -168,7 +179,7 @@ class Btf:
             return None
         found = self.type(self.type(number[0]).target)
         if found.kind is not Kind.PROTOTYPE:
-            raise ImageError(f"BTF: function {function} has a {found.kind.name} as prototype")
+            raise self._fault(number[0], f"{function} has a {found.kind.name} as prototype")
         return found
 
     def syscalls(self) -> dict[str, Syscall]:
@@ -202,7 +213,7 @@ class Btf:
             if found.kind not in _MODIFIERS:
                 return found
             number = found.target
-        raise ImageError(f"BTF: type {number} refers to itself")
+        raise self._fault(number, "refers to itself")
 
     def size_of(self, number: int) -> int:
         """Bytes that type ``number`` takes, 0 for void and functions."""
@@ -215,12 +226,12 @@ class Btf:
                 return found.size * count if found.kind in _SIZED else 0
             count *= found.count
             number = found.target
-        raise ImageError(f"BTF: type {number} refers to itself")
+        raise self._fault(number, "refers to itself")
 
     def spell(self, number: int, depth: int = 0) -> str:
         """Type ``number`` as C would write it, without a declared name."""
         if depth > _DEPTH:
-            raise ImageError(f"BTF: type {number} refers to itself")
+            raise self._fault(number, "refers to itself")
         known = self._spelt.get(number)
         if known is not None:
             return known
@@ -244,7 +255,7 @@ class Btf:
                 tag = "union " if found.flag else "struct "
             text = f"{tag}{found.name or '(anonymous)'}"
         if len(text) > _SPELLING:
-            raise ImageError(f"BTF: type {number} takes more than {_SPELLING} characters")
+            raise self._fault(number, f"takes more than {_SPELLING} characters")
         self._spelt[number] = text
         return text
 
@@ -257,12 +268,18 @@ class Btf:
 
     def _spell_prototype(self, found: Type, middle: str, depth: int) -> str:
         if depth > _DEPTH:
-            raise ImageError(f"BTF: type {found.id} refers to itself")
+            raise self._fault(found.id, "refers to itself")
         parts = [
             self.spell(parameter.type, depth) if parameter.type or parameter.name else "..."
             for parameter in found.parameters
         ]
         return f"{self.spell(found.target, depth)} {middle}({', '.join(parts) or 'void'})"
+
+    def _fault(self, number: int, text: str) -> ImageError:
+        """An error about a type, with the place where it begins."""
+        inside = self._first <= number < self.count
+        place = f" at byte {self._place + 4 * self._start(number)}" if inside else ""
+        return ImageError(f"{self._file}: BTF type {number}{place} {text}")
 
     def _named(self, kind: Kind) -> dict[str, tuple[int, ...]]:
         known = self._names.get(kind)
@@ -286,7 +303,10 @@ class Btf:
 
     def _start(self, number: int) -> int:
         if not self._first <= number < self.count:
-            raise ImageError(f"BTF: there is no type {number}")
+            raise ImageError(
+                f"{self._file}: no type {number} among the {len(self._starts)} of BTF"
+                f" from byte {self._place} on"
+            )
         return self._starts[number - self._first]
 
     def _string(self, offset: int) -> str:
@@ -294,7 +314,9 @@ class Btf:
             return self._base._string(offset)
         offset -= self._first_string
         if not 0 <= offset < len(self._strings):
-            raise ImageError(f"BTF: a name at {offset} lies outside the strings")
+            raise ImageError(
+                f"{self._file}: a name at byte {offset} lies outside the strings of BTF"
+            )
         return self._strings[offset : self._strings.index(0, offset)].decode("utf-8", "replace")
 
     def _decode(self, number: int, at: int) -> Type:
@@ -356,7 +378,7 @@ class Btf:
         return tuple(found)
 
 
-def _index(words: array[int]) -> tuple[array[int], bytearray]:
+def _index(words: array[int], name: str, place: int) -> tuple[array[int], bytearray]:
     """Where each type begins, and its kind."""
     starts = array("I")
     kinds = bytearray()
@@ -369,12 +391,15 @@ def _index(words: array[int]) -> tuple[array[int], bytearray]:
             # vlen and kind had 16 and 5 bits at first; their neighbours were kept zero.
             kind = info >> 24 & 0x7F
             if kind == 0 or kind > last:
-                raise ImageError(f"BTF: type {len(starts) + 1} is of the unknown kind {kind}")
+                raise ImageError(
+                    f"{name}: BTF type {len(starts) + 1} at byte {place + 4 * at} is of the"
+                    f" unknown kind {kind}"
+                )
             add_start(at)
             add_kind(kind)
             at += 3 + _STEPS[kind] + _PER_PART[kind] * (info & 0xFFFFFF)
     except IndexError:
         at = end + 1
     if at != end:
-        raise ImageError("BTF: its last type is cut off")
+        raise ImageError(f"{name}: the last BTF type, up to byte {place + 4 * end}, is cut off")
     return starts, kinds

@@ -129,12 +129,14 @@ def unpack(form: Format, data: memoryview, limit: int, what: str) -> bytes:
         lz4.block.LZ4BlockError,
     ) as error:
         raise ImageError(
-            f"{what}: its {form.name} data is truncated or corrupt ({error})",
+            f"{what}: its {form.name} data, of {len(data)} bytes, is truncated or corrupt"
+            f" ({error})",
             advice="fetch or build the file again",
         ) from error
     if len(unpacked) > limit:
         raise ImageError(
-            f"{what}: its {form.name} data unpacks to more than {limit >> 20} MiB",
+            f"{what}: its {form.name} data, of {len(data)} bytes, unpacks to more than"
+            f" {limit >> 20} MiB",
             advice="this is not a kernel; check the file",
         )
     return unpacked

@@ -41,7 +41,8 @@ def config_text(path: Path) -> str:
     text = data.decode("utf-8", "replace")
     if not parse_config(text):
         raise ImageError(
-            f"{path}: no CONFIG_ setting in it", advice="name the .config the kernel was built with"
+            f"{path}: no CONFIG_ setting in its {len(text)} bytes",
+            advice="name the .config the kernel was built with",
         )
     return text
 

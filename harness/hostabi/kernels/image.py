@@ -9,6 +9,7 @@ unpacked length is kept in its last four bytes.
 from __future__ import annotations
 
 import struct
+from functools import lru_cache
 from pathlib import Path
 
 from hostabi.errors import ImageError
@@ -27,9 +28,19 @@ _MACHINES = {3: "i386", 21: "ppc64", 22: "s390x", 40: "arm", 62: "x86-64", 183: 
 def vmlinux(path: Path) -> bytes:
     """The ELF of the kernel in ``path``: a bzImage, a packed vmlinux, or a plain one.
 
+    The last one is kept in memory, as what is asked of an image is asked at once.
     Raises ImageError when the file is missing, truncated, corrupt, no kernel,
     or a kernel for another machine than x86-64.
     """
+    try:
+        status = path.stat()
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    return _unpacked(path, status.st_size, status.st_mtime_ns)
+
+
+@lru_cache(maxsize=1)
+def _unpacked(path: Path, size: int, changed: int) -> bytes:
     data = memoryview(_read(path))
     name = str(path)
     _refuse_other_machines(data, name)
@@ -69,9 +80,13 @@ def _read(path: Path) -> bytes:
             raise ImageError(f"{path}: {size} bytes are too many for a kernel image")
         return path.read_bytes()
     except OSError as error:
-        raise ImageError(
-            f"{path}: cannot be read: {error.strerror}", advice="check the file's name and mode"
-        ) from error
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: OSError) -> ImageError:
+    return ImageError(
+        f"{path}: cannot be read: {error.strerror}", advice="check the file's name and mode"
+    )
 
 
 def _from_bzimage(data: memoryview, name: str) -> bytes:
@@ -119,7 +134,9 @@ def _scan(data: memoryview, name: str) -> bytes:
             if compression.head(form, data[at:], 4) == _ELF:
                 return compression.unpack(form, data[at:], LIMIT, name)
             at = whole.find(form.magic, at + 1)
-    raise ImageError(f"{name}: no kernel found in it", advice="name a bzImage or a vmlinux")
+    raise ImageError(
+        f"{name}: no kernel found in its {len(data)} bytes", advice="name a bzImage or a vmlinux"
+    )
 
 
 def _refuse_other_machines(data: memoryview, name: str) -> None:
@@ -133,19 +150,19 @@ def _refuse_other_machines(data: memoryview, name: str) -> None:
         other = "another machine (an EFI zboot image)"
     if other:
         raise ImageError(
-            f"{name}: a kernel for {other}; only x86-64 is supported",
+            f"{name}: a kernel for {other}, by its first bytes; only x86-64 is supported",
             advice="name a kernel for amd64",
         )
 
 
 def _checked(elf: bytes, name: str) -> bytes:
     if elf[:4] != _ELF or len(elf) < 64:
-        raise ImageError(f"{name}: what it unpacks to is no ELF file")
+        raise ImageError(f"{name}: what it unpacks to, {len(elf)} bytes, is no ELF file")
     (machine,) = struct.unpack_from("<H" if elf[5] == 1 else ">H", elf, 18)
     if (elf[4], elf[5], machine) != (2, 1, 62):
         found = _MACHINES.get(machine, f"ELF machine {machine}")
         raise ImageError(
-            f"{name}: a kernel for {found}; only x86-64 is supported",
+            f"{name}: a kernel for {found} (byte 18 of its ELF header); only x86-64 is supported",
             advice="name a kernel for amd64",
         )
     return elf

@@ -104,7 +104,9 @@ def read_module(path: Path, relative: str) -> ModuleInfo:
     try:
         text = section(data, b".modinfo")
     except (struct.error, ValueError) as error:
-        raise ImageError(f"{path}: a truncated or corrupt module") from error
+        raise ImageError(
+            f"{path}: a truncated or corrupt module of {len(data)} bytes: {error}"
+        ) from error
     return _parse(text, relative)
 
 
@@ -120,7 +122,7 @@ def section(elf: bytes, name: bytes) -> bytes:
     header = _HEADER.unpack_from(elf)
     table, entry, count, names = header[6], header[11], header[12], header[13]
     if entry != _SECTION.size or names >= count or table + entry * count > len(elf):
-        raise ValueError("section headers outside the file")
+        raise ValueError(f"section headers at byte {table} outside the file")
     sections = list(_SECTION.iter_unpack(elf[table : table + entry * count]))
     strings = _content(elf, sections[names])
     for found in sections:
@@ -135,7 +137,7 @@ def _content(elf: bytes, found: tuple[int, ...]) -> bytes:
     if kind == 8:  # SHT_NOBITS takes no room in the file
         return b""
     if offset + size > len(elf):
-        raise ValueError("a section outside the file")
+        raise ValueError(f"a section at byte {offset} outside the file")
     return elf[offset : offset + size]
 
 

@@ -39,7 +39,7 @@ class Static:
     def btf(self) -> Btf:
         """The kernel's BTF; its section is kept in the cache by the image's digest."""
         if self.build.btf is not None:
-            return Btf.parse(_read(self.build.btf))
+            return Btf.parse(_read(self.build.btf), name=str(self.build.btf))
         if self.build.image is None:
             raise ImageError(
                 f"{self.build.name}: neither BTF nor an image to read it from",
@@ -47,7 +47,7 @@ class Static:
                 " CONFIG_DEBUG_INFO_BTF=y",
             )
         path = self._cache.file("btf", self.build.image_digest, self._write_btf)
-        return Btf.parse(_read(path))
+        return Btf.parse(_read(path), name=str(self.build.image))
 
     @cached_property
     def syscalls(self) -> dict[str, Syscall]:
@@ -104,7 +104,7 @@ class Static:
         assert self.build.image is not None
         elf = image.vmlinux(self.build.image)
         section = btf_section(elf, str(self.build.image))
-        Btf.parse(section)  # a corrupt one must not be kept
+        Btf.parse(section, name=str(self.build.image))  # a corrupt one must not be kept
         path.write_bytes(section)
 
 

@@ -66,7 +66,7 @@ def parse(data: bytes, name: str = "the vDSO") -> Vdso:
     """
     abi = _abi(data[:64])
     if not abi:
-        raise ImageError(f"{name}: no shared ELF file for x86")
+        raise ImageError(f"{name}: no shared ELF file for x86 in its {len(data)} bytes")
     try:
         file = ELFFile(io.BytesIO(data[:LIMIT]))
         if file.num_sections() > _SECTIONS:
@@ -76,7 +76,9 @@ def parse(data: bytes, name: str = "the vDSO") -> Vdso:
     except ImageError:
         raise
     except Exception as error:  # pyelftools lets whatever its parser trips over through
-        raise ImageError(f"{name}: its ELF structures are corrupt ({error!r})") from error
+        raise ImageError(
+            f"{name}: the ELF structures of its {len(data)} bytes are corrupt ({error!r})"
+        ) from error
     # the first definition is that of the file itself (Linux Standard Base, symbol versioning)
     soname = definitions.get(1, "")
     if soname not in _SONAMES or not symbols:

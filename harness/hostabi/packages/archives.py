@@ -5,6 +5,7 @@ from __future__ import annotations
 import tarfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from os import SEEK_END
 from pathlib import Path
 from typing import BinaryIO, cast
 
@@ -21,8 +22,8 @@ _CONTROL = 64 << 20
 
 def unpack(path: Path, into: Path, *, members: Callable[[str], bool] | None = None) -> None:
     """Unpack a .deb or an .rpm, told apart by content. See :func:`unpack_deb`."""
-    with _naming(path):
-        unpack_one = unpack_rpm if _is_rpm(path) else unpack_deb
+    with _reading(path) as file:
+        unpack_one = unpack_rpm if _is_rpm(file) else unpack_deb
     unpack_one(path, into, members=members)
 
 
@@ -33,17 +34,17 @@ def unpack_deb(path: Path, into: Path, *, members: Callable[[str], bool] | None 
     owners are left out. Raises :class:`ArchiveError`.
     """
     folder = Folder(into, members)
-    with _naming(path), _deb_member(path, "data.tar") as data:
-        _untar(data, folder)
-    folder.finish()
+    with _reading(path) as file:
+        _untar(_deb_member(file, "data.tar"), folder)
+        folder.finish()
 
 
 def unpack_rpm(path: Path, into: Path, *, members: Callable[[str], bool] | None = None) -> None:
     """Unpack the files of an .rpm into the folder ``into``; like :func:`unpack_deb`."""
     folder = Folder(into, members)
-    with _naming(path), path.open("rb") as file:
+    with _reading(path) as file:
         rpm.unpack(file, folder)
-    folder.finish()
+        folder.finish()
 
 
 def read_control(path: Path) -> dict[str, str]:
@@ -51,14 +52,11 @@ def read_control(path: Path) -> dict[str, str]:
 
     Names are as in the package, values have no line folding. Raises :class:`ArchiveError`.
     """
-    with _naming(path):
-        if _is_rpm(path):
-            with path.open("rb") as file:
-                return rpm.read_control(file)
-        with (
-            _deb_member(path, "control.tar") as data,
-            tarfile.open(fileobj=cast(BinaryIO, data), mode="r|") as archive,
-        ):
+    with _reading(path) as file:
+        if _is_rpm(file):
+            return rpm.read_control(file)
+        data = cast(BinaryIO, _deb_member(file, "control.tar"))
+        with tarfile.open(fileobj=data, mode="r|") as archive:
             for member in archive:
                 if member.name in {"control", "./control"} and member.isfile():
                     text = archive.extractfile(member)
@@ -66,12 +64,12 @@ def read_control(path: Path) -> dict[str, str]:
         raise ArchiveError("it has no control file")
 
 
-def _is_rpm(path: Path) -> bool:
-    """Which of the two forms ``path`` has; :class:`ArchiveError` when it has neither."""
-    with path.open("rb") as file:
-        magic = file.read(len(_AR_MAGIC))
+def _is_rpm(file: BinaryIO) -> bool:
+    """Which of the two forms ``file`` has; :class:`ArchiveError` when it has neither."""
+    magic = file.read(len(_AR_MAGIC))
     if not magic.startswith((_AR_MAGIC, rpm.MAGIC)):
         raise ArchiveError("it is neither a .deb nor an .rpm" if magic else "it is empty")
+    file.seek(0)
     return magic != _AR_MAGIC
 
 
@@ -82,40 +80,43 @@ def _fields(text: str) -> dict[str, str]:
 
 
 @contextmanager
-def _naming(path: Path) -> Iterator[None]:
-    """Say which file is at fault, and turn what damaged data raises into an ArchiveError."""
-    try:
-        yield
-    except ArchiveError as error:
-        raise ArchiveError(
-            f"{path}: {error.message}", advice=error.advice or "fetch the file again"
-        ) from error
-    except (tarfile.TarError, *DAMAGE) as error:
-        raise ArchiveError(f"{path} is damaged: {error}", advice="fetch the file again") from error
-
-
-@contextmanager
-def _deb_member(path: Path, wanted: str) -> Iterator[Bounded]:
-    """The unpacked content of the ar member called ``wanted`` plus a suffix."""
+def _reading(path: Path) -> Iterator[BinaryIO]:
+    """``path`` open; what damaged data raises says which file, and how far it was read."""
     with path.open("rb") as file:
-        size = path.stat().st_size
-        if file.read(8) != _AR_MAGIC:
-            raise ArchiveError("it is not a .deb: no ar magic")
-        for _ in range(_AR_MEMBERS):
-            head = file.read(60)
-            if len(head) < 60:
-                break
-            name, digits = head[:16].decode("latin-1").strip().rstrip("/"), head[48:58].strip()
-            if head[58:] != b"`\n" or not digits.isdigit():
-                raise ArchiveError("an ar header is damaged")
-            length, start = int(digits), file.tell()
-            if start + length > size:
-                raise ArchiveError(f"it is truncated inside {name}")
-            if name.startswith(wanted):
-                limit = _CONTROL if wanted.startswith("control") else BYTES
-                yield decompressed(cast(BinaryIO, Slice(file, length)), limit, name=name)
-                return
-            file.seek(start + length + length % 2)
+        try:
+            yield file
+        except ArchiveError as error:
+            raise ArchiveError(
+                f"{path}: {error.message} (read up to byte {file.tell()})",
+                advice=error.advice or "fetch the file again",
+            ) from error
+        except (tarfile.TarError, *DAMAGE) as error:
+            raise ArchiveError(
+                f"{path} is damaged: {error} (read up to byte {file.tell()})",
+                advice="fetch the file again",
+            ) from error
+
+
+def _deb_member(file: BinaryIO, wanted: str) -> Bounded:
+    """The unpacked content of the ar member called ``wanted`` plus a suffix."""
+    size = file.seek(0, SEEK_END)
+    file.seek(0)
+    if file.read(8) != _AR_MAGIC:
+        raise ArchiveError("it is not a .deb: no ar magic")
+    for _ in range(_AR_MEMBERS):
+        head = file.read(60)
+        if len(head) < 60:
+            break
+        name, digits = head[:16].decode("latin-1").strip().rstrip("/"), head[48:58].strip()
+        if head[58:] != b"`\n" or not digits.isdigit():
+            raise ArchiveError("an ar header is damaged")
+        length, start = int(digits), file.tell()
+        if start + length > size:
+            raise ArchiveError(f"it is truncated inside {name!r}")
+        if name.startswith(wanted):
+            limit = _CONTROL if wanted.startswith("control") else BYTES
+            return decompressed(cast(BinaryIO, Slice(file, length)), limit, name=repr(name))
+        file.seek(start + length + length % 2)
     raise ArchiveError(f"it has no {wanted} member")
 
 
