@@ -112,9 +112,9 @@ class FakePackages:
         return SimpleNamespace(named=lambda wanted: found if wanted == uapi.PACKAGE else [])
 
 
-def build(suite: str) -> Build:
+def build(suite: str, name: str = "6.1.9-1") -> Build:
     return Build(
-        line="6.1", name="6.1.9-1", release="6.1.0-9", version="6.1.9-1", flavour="",
+        line="6.1", name=name, release="6.1.0-9", version="6.1.9-1", flavour="",
         packages={}, suite=suite, image=Path("x"), config=None, modules=None, image_digest="",
     )  # fmt: skip
 
@@ -135,5 +135,5 @@ def test_headers_of_another_version_are_not_taken() -> None:
 def test_for_a_kernel_of_one_s_own_nobody_is_asked() -> None:
     packages = FakePackages(bookworm=["6.1.9-1"])
     with pytest.raises(PackageError, match="no index lists"):
-        find_package(build(""), cast(Packages, packages))
+        find_package(build("local", "local-6.1.0-9-0123abcd"), cast(Packages, packages))
     assert packages.asked == []

@@ -14,6 +14,7 @@ from pathlib import Path
 RUNNING = "running"
 """How the kernel we are on is named by a user; its build's name begins so."""
 
+_LOCAL = "local"
 _DIGITS = 8
 _BOOT = Path("/proc/sys/kernel/random/boot_id")
 
@@ -21,6 +22,11 @@ _BOOT = Path("/proc/sys/kernel/random/boot_id")
 def is_running(name: str) -> bool:
     """Whether a spec or a build's name means the kernel we are on."""
     return name == RUNNING or name.startswith(f"{RUNNING}-")
+
+
+def is_listed(name: str) -> bool:
+    """Whether a build's name is that of a package some index lists, not of one's own kernel."""
+    return not name.startswith((f"{RUNNING}-", f"{_LOCAL}-"))
 
 
 def running_name(release: str, version: str) -> str:
@@ -44,7 +50,7 @@ def local_name(
             path = Path(folder, name)
             if path.is_file():
                 parts += [str(path.relative_to(modules or folder)), _of_file(path)]
-    return f"local-{release}-{_digest(parts)}"
+    return f"{_LOCAL}-{release}-{_digest(parts)}"
 
 
 def _digest(parts: list[str]) -> str:

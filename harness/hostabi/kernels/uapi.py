@@ -18,6 +18,7 @@ from hostabi.kernels.btf_types import Kind
 from hostabi.kernels.build import Build
 from hostabi.kernels.catalogue import catalogue
 from hostabi.kernels.headers import Headers, read_headers
+from hostabi.kernels.identity import is_listed
 from hostabi.kernels.layout import Layout, layout
 from hostabi.packages.archives import unpack_deb
 
@@ -75,7 +76,9 @@ def find_package(build: Build, packages: Packages) -> Package:
 
     Raises PackageError when none is listed, as for a kernel of one's own: it is of no suite.
     """
-    suites = (build.suite, *catalogue().suites(build.line, exact=True)) if build.suite else ()
+    suites: tuple[str, ...] = ()
+    if is_listed(build.name):
+        suites = (build.suite, *catalogue().suites(build.line, exact=True))
     for suite in dict.fromkeys(suites):
         try:
             listed = packages.suite(suite).named(PACKAGE)

@@ -17,7 +17,8 @@ from hostabi.kernels.static import Static
 _SYMBOL = re.compile(r" [TtDdRr] __x64_sys_(\w+)$")
 """A line of kallsyms; a weak symbol (W) is the stub of a call that is not built in."""
 
-_STRING = re.compile(rb"(\0?)sys_([a-z0-9_]+)\0")
+_PREFIX = b"sys_"
+_NAME = re.compile(rb"([a-z0-9_]+)\0")
 _DESCRIBED = 200
 """Calls that an image with CONFIG_FTRACE_SYSCALLS describes at the very least."""
 
@@ -49,13 +50,15 @@ def traced_names(text: bytes, btf: Collection[str]) -> frozenset[str]:
     only for a call that BTF names as well.
     """
     found = set()
-    # the closing NUL of one string is the opening one of the next: look again from there
-    position = 0
-    while match := _STRING.search(text, position):
-        name = match[2].decode()
-        if match[1] or name in btf:
-            found.add(name)
-        position = match.end() - 1
+    # an image has 60 MB: looking for four bytes is many times as fast as an expression
+    at = text.find(_PREFIX)
+    while at >= 0:
+        match = _NAME.match(text, at + len(_PREFIX))
+        if match is not None:
+            name = match[1].decode()
+            if text[at - 1 : at] == b"\0" or name in btf:
+                found.add(name)
+        at = text.find(_PREFIX, match.end() if match is not None else at + 1)
     return frozenset(found)
 
 
