@@ -55,6 +55,7 @@ def run(options: argparse.Namespace, context: Context) -> int:
     names = [build.name for build in Results.of(contents).builds]
     compared = verdicts(path, contents, names)
     show(results_folder(options), contents, compared, context.progress)
+    publish(results_folder(options), path, contents, names, context.progress)
     if options.readme:
         _publish(results_folder(options), Results.of(contents), compared, context.progress)
     return 0
@@ -85,6 +86,20 @@ def verdicts(journal: Path, contents: Contents, names: Iterable[str]) -> list[Ve
     done = contents.captures()
     builds = [build.name for build in Results.of(contents, names).builds if build.name in done]
     return judge_in_turn([captures.load(journal.parent / done[name].file) for name in builds])
+
+
+def publish(
+    folder: Path, journal: Path, contents: Contents, names: Iterable[str], progress: Progress
+) -> None:
+    """Write the whole captures of ``names`` as text beside the tables."""
+    from hostabi.diff import captures
+    from hostabi.results import publication
+    from hostabi.runs.journal import recorded_capture
+
+    files = [recorded_capture(journal, contents, name) for name in names]
+    written = publication.publish(folder, [captures.load(file) for file in files if file])
+    if written:
+        progress.say(f"facts written to {written[0].parent}: {len(written)} files")
 
 
 def show(folder: Path, contents: Contents, compared: list[Verdict], progress: Progress) -> None:

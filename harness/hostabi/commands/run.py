@@ -78,6 +78,8 @@ def run(options: argparse.Namespace, context: Context) -> int:
         one.finish(code)
         contents = journal.contents().since(journal.source)
     report.show(results_folder(options), contents, verdicts, context.progress)
+    names = [build.name for build in done.builds]
+    report.publish(results_folder(options), path, contents, names, context.progress)
     _say_reuse(done, context)
     return code
 

@@ -120,7 +120,10 @@ def last_run(path: Path) -> list[Path]:
 
 def published(name: str) -> Capture:
     """The published capture of a line or a build. Raises InputError when there is none."""
-    raise InputError(f"no capture of {name!r} is published", advice="name a kernel or a file")
+    from hostabi.diff import published as facts
+    from hostabi.results import publication
+
+    return facts.find(publication.captures(), name)
 
 
 def point_releases(spec: str, packages: Packages, flavour: str) -> list[str]:
