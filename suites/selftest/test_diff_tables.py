@@ -52,6 +52,14 @@ def test_one_leaf_under_many_interfaces_is_one_line() -> None:
     assert titles(verdict(gone, {})) == ["net.ipv4.conf.*.x (3)"]
 
 
+def test_what_one_thing_accepts_is_one_line() -> None:
+    old = {f"a.max#accepts:{value}": "ok" for value in ("1", "1.5", "4M")}
+    new = dict.fromkeys(old, "EINVAL")
+    assert [item.title for item in group(verdict(old, new).findings)] == [
+        "a.max#accepts:* (3): 1, 1.5, 4M"
+    ]
+
+
 def test_what_has_nothing_in_common_stays_apart() -> None:
     assert titles(verdict(files("kernel.a", "net.core.b"), {})) == ["kernel.a", "net.core.b"]
 

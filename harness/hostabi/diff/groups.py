@@ -83,7 +83,7 @@ class Group:
             return things[0]
         # a pattern without a place says nothing: the names alone do
         prefix = self.pattern.partition("*")[0]
-        shown = [thing.removeprefix(prefix).partition("#")[0] for thing in things]
+        shown = [_remainder(thing, self.pattern) for thing in things]
         shown = [*shown[:names], "..."] if names is not None and len(shown) > names else shown
         head = f"{self.pattern} ({len(things)}): " if prefix else f"{len(things)}: "
         return head + ", ".join(shown)
@@ -227,7 +227,7 @@ def _values(delta: Delta) -> tuple[Hashable, ...]:
 def _effect(unit: _Unit) -> Hashable:
     """What facts must share to be told together."""
     first = unit.findings[0]
-    return keys.aspect(first.delta.key), unit.views, *_told_alike(first)
+    return _family(keys.aspect(first.delta.key)), unit.views, *_told_alike(first)
 
 
 def _by_place(units: Sequence[_Unit]) -> list[Group]:
@@ -246,6 +246,11 @@ def _by_place(units: Sequence[_Unit]) -> list[Group]:
     return groups
 
 
+def _family(aspect: str) -> str:
+    """What aspects share that differ in their argument only: ``accepts`` of ``accepts:0``."""
+    return aspect.partition(":")[0]
+
+
 def _depth(place: str) -> int:
     return len(_SEPARATORS.findall(place))
 
@@ -253,6 +258,9 @@ def _depth(place: str) -> int:
 def _places(thing: str) -> list[str]:
     """Patterns with one open component that the key fits: its directories and its siblings."""
     subject, _, aspect = thing.partition("#")
+    family = _family(aspect)
+    if family != aspect:
+        return [f"{subject}#{family}:*", *_places(f"{subject}#{family}")]
     tail = f"#{aspect}" if aspect else ""
     prefix = _CAPITALS.match(subject)
     if prefix:
@@ -272,6 +280,13 @@ def _places(thing: str) -> list[str]:
 def _made(pattern: str, units: Sequence[_Unit]) -> Group:
     findings = tuple(finding for unit in units for finding in unit.findings)
     return Group(pattern, describe(findings[0]) + _seen_by(units[0].views), findings)
+
+
+def _remainder(thing: str, pattern: str) -> str:
+    """What of a key a pattern leaves open, or the whole subject."""
+    head, _, tail = pattern.partition("*")
+    rest = thing.removeprefix(head)
+    return rest.removesuffix(tail) if tail else rest
 
 
 def _seen_by(views: tuple[str, ...]) -> str:

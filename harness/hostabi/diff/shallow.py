@@ -11,7 +11,7 @@ import msgspec
 
 from hostabi.diff import captures, keys
 from hostabi.errors import InputError
-from hostabi.model import Capture, Fact, Provenance, Variant
+from hostabi.model import Capture, Fact, Kind, Provenance, Variant
 
 _FACTS = msgspec.json.Decoder(list[Fact])
 
@@ -23,6 +23,7 @@ class _Form(msgspec.Struct, frozen=True):
     variant: Variant
     provenance: Provenance
     surfaces: dict[str, msgspec.Raw]
+    moving: dict[str, dict[str, Kind]] = {}
 
 
 @dataclass(frozen=True)
@@ -87,4 +88,5 @@ class Shallow:
             variant=self.form.variant,
             provenance=self.form.provenance,
             surfaces={surface: facts} if surface in self.form.surfaces else {},
+            moving={surface: self.form.moving.get(surface, {})},
         )

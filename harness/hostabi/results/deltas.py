@@ -6,6 +6,7 @@ line that can be opened by its number.
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Callable, Sequence
 
 from tabulate import tabulate
@@ -76,7 +77,7 @@ def terminal(verdicts: Sequence[Verdict], width: int = 100, detail: Detail | Non
         for section in told:
             if section.verdict is verdict:
                 parts += _section(section, _plain_table(width, detail))
-        parts += _remarks(verdict)
+        parts += [line for text in _remarks(verdict) for line in textwrap.wrap(text, width) or [""]]
     if told:
         parts += ["", _HINT]
     return "\n".join(parts).strip() + "\n"
