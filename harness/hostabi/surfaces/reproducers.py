@@ -13,7 +13,8 @@ import shlex
 from typing import Protocol, runtime_checkable
 
 from hostabi.agent.client import Agent
-from hostabi.model import Fact, Variant
+from hostabi.diff import keys
+from hostabi.model import Fact, Kind, Variant
 
 AS_EXPECTED, OTHERWISE, NOT_TRIED = 0, 1, 3
 """What a reproducer exits with."""
@@ -82,8 +83,8 @@ def file_has_mode(path: str, mode: str) -> Reproducer:
 
 def file_has_word(path: str, word: str) -> Reproducer:
     """A word stands in a file, between white space, colons or at a line's end."""
-    pattern = "(^|[[:space:]:=,])" + _literal(word) + "([[:space:]:=,]|$)"
-    return shell(f"grep -Eq {quoted(pattern)} {quoted(path)}", about=f"{path} names {word}")
+    pattern = quoted(_word_pattern(word))
+    return shell(f"grep -Eq {pattern} {quoted(path)}", about=f"{path} names {word}")
 
 
 def file_matches(path: str, pattern: str, what: str) -> Reproducer:
@@ -93,6 +94,42 @@ def file_matches(path: str, pattern: str, what: str) -> Reproducer:
         f"grep -Eq {quoted(pattern)} {quoted(path)}",
         about=f"{path}: {what}",
     )
+
+
+def of_a_file(path: str, aspect: str, fact: Fact) -> Reproducer | None:
+    """What an aspect that all files have says about the one at ``path``; None for others."""
+    value = fact.value
+    if not aspect:
+        return file_is_there(path)
+    if aspect == keys.MODE and isinstance(value, str):
+        return file_has_mode(path, value)
+    if aspect == keys.TYPE and isinstance(value, str):
+        return _file_has_type(path, value)
+    if fact.kind is Kind.MEMBERS and isinstance(value, list):
+        words = " && ".join(
+            f"grep -Eq {quoted(_word_pattern(word))} {quoted(path)}" for word in sorted(value)
+        )
+        return shell(words, about=f"{path} names {', '.join(sorted(value))}") if words else None
+    return None
+
+
+def _file_has_type(path: str, kind: str) -> Reproducer | None:
+    count, _, rest = kind.partition(" ")
+    number = "[[:space:]]*-?[0-9]+"
+    if kind == "integer" or (rest == "integers" and count.isdigit()):
+        wanted = 1 if kind == "integer" else int(count)
+        return file_matches(path, f"^({number}){{{wanted}}}[[:space:]]*$", f"reads as {kind}")
+    if kind == "text":
+        return shell(
+            f"test -r {quoted(path)} || exit 3",
+            f"! grep -Eq {quoted(f'^({number})+[[:space:]]*$')} {quoted(path)}",
+            about=f"{path} reads as text, not as numbers",
+        )
+    return None
+
+
+def _word_pattern(word: str) -> str:
+    return "(^|[[:space:]:=,])" + _literal(word) + "([[:space:]:=,]|$)"
 
 
 def _literal(word: str) -> str:

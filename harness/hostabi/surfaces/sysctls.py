@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import errno
 import re
 
@@ -12,9 +13,13 @@ from hostabi.agent.records import Entry
 from hostabi.diff import keys
 from hostabi.errors import CallError
 from hostabi.model import Fact, Kind, Value, Variant
+from hostabi.surfaces import reproducers
 from hostabi.surfaces.origins import origins
+from hostabi.surfaces.probing import USERNS, Questions, probe_reproducer
+from hostabi.surfaces.reproducers import Reproducer
 from hostabi.surfaces.source import Source
 from hostabi.syscalls import table
+from hostabi.syscalls.table import C
 
 ROOT = "/proc/sys"
 _CONTENTS = 4096
@@ -74,6 +79,18 @@ class Sysctls:
                 facts += _inside_facts(name, entry, inside.get(name), kind)
         return sorted(facts, key=lambda fact: fact.key)
 
+    def reproducer(self, fact: Fact, agent: Agent | None = None) -> Reproducer | None:
+        """A look at one file; see :class:`hostabi.surfaces.reproducers.Reproducible`."""
+        path, aspect = path_of(keys.subject(fact.key)), keys.aspect(fact.key)
+        if aspect != keys.ACCESS or fact.value == keys.HIDDEN:
+            shown = reproducers.of_a_file(path, aspect, fact)
+            return dataclasses.replace(shown, modules=MODULES) if shown else None
+        opened = Questions()
+        flags = C.O_WRONLY if fact.value == keys.WRITABLE else C.O_RDONLY
+        opened.ask(fact.key, "openat", C.AT_FDCWD, opened.string(path), flags)
+        works = Fact(fact.key, keys.OK)
+        return probe_reproducer(opened.probes()[0], USERNS, works, None, MODULES)
+
 
 SURFACE = Sysctls()
 
@@ -88,6 +105,11 @@ def name_of(path: str) -> str:
     """The sysctl's name: dots between directories; a dot within one becomes a slash (sysctl(8))."""
     parts = path.removeprefix(ROOT).strip("/").split("/")
     return ".".join(part.replace(".", "/") for part in parts)
+
+
+def path_of(name: str) -> str:
+    """The file of a sysctl, the reverse of :func:`name_of`."""
+    return f"{ROOT}/" + name.translate(str.maketrans("./", "/."))
 
 
 def type_of(text: str) -> str:
