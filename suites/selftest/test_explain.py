@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from hostabi import cli
-from hostabi.diff import captures, documented
+from hostabi.diff import captures, documented, published
 from hostabi.diff.ledger import Entry, Ledger
 from hostabi.diff.shallow import Shallow
 from hostabi.errors import InputError
@@ -96,7 +96,15 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     told = json.loads(capsys.readouterr().out)
     assert told["steps"][0]["finding"]["grade"] == "break"
     assert cli.main(["explain", "nobody", "--capture", *files]) == 2
-    assert cli.main(["explain", "udp.lite", "--journal", str(tmp_path / "none")]) == 2
+
+
+def test_published_facts_serve_where_there_was_no_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOSTABI_RESULTS", str(tmp_path))
+    published.write(tmp_path / "facts", [OLD, NEW])
+    assert cli.main(["explain", "udp.lite"]) == 0
+    assert "EINVAL since 3" in capsys.readouterr().out
 
 
 def test_a_damaged_surface_is_named(tmp_path: Path) -> None:

@@ -90,13 +90,12 @@ def _captures(options: argparse.Namespace) -> Sequence[Shallow]:
     """The files named, else the last run's captures, else the published ones."""
     from hostabi.commands.sides import last_run
     from hostabi.diff.shallow import Shallow
+    from hostabi.results import publication
 
     paths = [Path(name) for name in options.capture] or last_run(journal_file(options))
-    if not paths:
-        raise InputError(
-            "there are no captures to look into", advice="hostabi run, or name capture files"
-        )
-    return [Shallow.load(path) for path in paths]
+    if paths:
+        return [Shallow.load(path) for path in paths]
+    return [Shallow.of(capture) for capture in publication.captures()]
 
 
 def _reproducer(library: Library, told: Explanation) -> str:

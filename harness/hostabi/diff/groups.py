@@ -25,6 +25,8 @@ _SEPARATORS = re.compile(r"([./:])")
 """What divides a key's levels."""
 _WIDTH = 60
 """Characters of a value that are shown before it is cut."""
+_PART = 40
+"""Characters of a merged group's change, of which it tells two."""
 _PARTS = 4
 """Groups that a merged one names."""
 _NAMES = 6
@@ -176,7 +178,7 @@ def _plain(item: Group) -> bool:
 
 def _merged(parts: Sequence[Group]) -> Group:
     changes = Counter(item.change for item in parts)
-    change = ", ".join(text for text, _ in changes.most_common(2))
+    change = ", ".join(show(text, _PART) for text, _ in changes.most_common(2))
     findings = tuple(finding for item in parts for finding in item.findings)
     return Group("*", change + (", ..." if len(changes) > 2 else ""), findings, tuple(parts))
 

@@ -43,8 +43,9 @@ class Shallow:
     @classmethod
     def of(cls, capture: Capture) -> Shallow:
         """A capture that is in memory."""
-        name = capture.build
-        return cls(captures.read_as(_Form, msgspec.json.encode(capture), name), name)
+        about = {name: getattr(capture, name) for name in _Form.__struct_fields__}
+        empty = dict.fromkeys(capture.surfaces, msgspec.Raw(b"[]"))
+        return cls(_Form(**{**about, "surfaces": empty}), capture.build, dict(capture.surfaces))
 
     @property
     def build(self) -> str:
@@ -66,15 +67,17 @@ class Shallow:
         raw = self.form.surfaces.get(surface)
         if raw is None:
             return []
-        try:
-            if surface not in self._read:
-                self._read[surface] = _FACTS.decode(raw)
+        if surface in self._read:
             return self._read[surface]
+        try:
+            return self._read.setdefault(surface, _FACTS.decode(raw))
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise InputError(f"{self.name}, surface {surface}: damaged: {error}") from error
 
     def mentions(self, surface: str, text: str) -> bool:
         """Whether a key of the surface may have ``text`` in it; false is certain."""
+        if surface in self._read:
+            return any(text in fact.key for fact in self._read[surface])
         raw = self.form.surfaces.get(surface)
         return raw is not None and msgspec.json.encode(text)[1:-1] in bytes(raw)
 

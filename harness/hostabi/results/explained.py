@@ -17,7 +17,7 @@ from hostabi.diff.ledger import Ledger
 from hostabi.diff.shallow import Shallow
 from hostabi.diff.verdict import Verdict, judge
 from hostabi.errors import InputError
-from hostabi.model import Fact, Finding
+from hostabi.model import Class, Fact, Finding
 
 _LISTED = 40
 """Facts that a list names."""
@@ -142,7 +142,7 @@ def text(told: Explanation, width: int = 100) -> str:
         parts.append(f"  {finding.rule}: {meaning(finding.rule)}")
         if step.reason:
             parts += [f"  known: {step.reason}", f"  see {step.citation}"]
-        else:
+        elif finding.grade is Class.BREAK:
             parts.append("  open: the ledger does not expect it")
     if told.impact:
         parts += ["", "who depends on it", *(f"  {who}" for who in told.impact)]
