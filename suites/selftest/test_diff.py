@@ -103,6 +103,16 @@ def test_what_was_not_determined_differs_from_nothing() -> None:
     assert delta_keys([Fact("a", None)], [Fact("a", 3)]) == []
 
 
+def test_what_was_tried_is_not_compared_with_what_was_only_read() -> None:
+    tried = [Fact("a", "ok", certainty=Certainty.PROBED), Fact("b", 1)]
+    derived = [Fact("a", "ok", certainty=Certainty.DERIVED)]
+    verdict = judge(capture(tried), capture(derived, line="2"), NONE, EMPTY)
+    assert (verdict.unlike, verdict.findings) == (("s",), ())
+    read = [Fact("a", "ok", certainty=Certainty.READ)]
+    assert judge(capture(tried), capture(read, line="2"), NONE, EMPTY).unlike == ()
+    assert judge(capture(derived), capture([], line="2"), NONE, EMPTY).unlike == ()
+
+
 def test_aspects_of_a_thing_that_went_are_not_told_again() -> None:
     old = [Fact("a", "file"), Fact("a#mode", "0644"), Fact("b", "file"), Fact("b#mode", "0644")]
     assert delta_keys(old, [Fact("b", "file")]) == ["a", "b#mode"]

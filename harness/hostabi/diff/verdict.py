@@ -6,6 +6,8 @@ import dataclasses
 import itertools
 from collections.abc import Sequence
 
+from msgspec.structs import replace
+
 from hostabi.diff import impact as impacts
 from hostabi.diff import ledger as ledgers
 from hostabi.diff.classify import classify
@@ -31,6 +33,8 @@ class Verdict:
     """Values that the kernel derives from hardware, where the hardware differs."""
     missing: tuple[str, ...]
     """Surfaces that only one side has."""
+    unlike: tuple[str, ...]
+    """Surfaces that were tried on one side, and on the other only read from the image."""
     stale: tuple[Entry, ...]
     """Ledger entries for this boundary that match nothing any more."""
     impact: Impact
@@ -72,14 +76,18 @@ def judge(
     """
     impact = impacts.shipped() if impact is None else impact
     ledger = ledgers.shipped() if ledger is None else ledger
+    whole = (old, new)
+    unlike = _unlike(old, new)
+    old, new = (_without(side, unlike) for side in whole)
     deltas = compare(old, new)
     findings = classify(deltas, old, new, impact, ledger)
     return Verdict(
-        old=old,
-        new=new,
+        old=whole[0],
+        new=whole[1],
         findings=tuple(sorted(findings, key=_gravest_first)),
         incomparable=tuple(incomparable(old, new)),
         missing=tuple(missing(old, new)),
+        unlike=unlike,
         stale=tuple(ledger.stale(deltas, old, new)),
         impact=impact,
         ledger=ledger,
@@ -91,6 +99,28 @@ def judge_in_turn(
 ) -> list[Verdict]:
     """One verdict for each capture and the one after it."""
     return [judge(old, new, impact, ledger) for old, new in itertools.pairwise(captures)]
+
+
+def _unlike(old: Capture, new: Capture) -> tuple[str, ...]:
+    """Surfaces in which absence on one side means only that nothing was booted there."""
+    return tuple(
+        name
+        for name in sorted(old.surfaces.keys() & new.surfaces.keys())
+        if {_tried(old.surfaces[name]), _tried(new.surfaces[name])} == {True, False}
+    )
+
+
+def _tried(facts: Sequence[Fact]) -> bool | None:
+    """True where something was tried, False where all was read from an image, else None."""
+    sure = {fact.certainty for fact in facts}
+    if Certainty.PROBED in sure:
+        return True
+    return False if sure and sure <= {Certainty.DERIVED} else None
+
+
+def _without(capture: Capture, names: Sequence[str]) -> Capture:
+    kept = {name: facts for name, facts in capture.surfaces.items() if name not in names}
+    return replace(capture, surfaces=kept) if names else capture
 
 
 def contradictions(capture: Capture) -> list[tuple[str, Fact]]:

@@ -122,7 +122,7 @@ def _boundary(verdict: Verdict) -> str:
 
 
 def _breaks_of(verdict: Verdict, surface: str) -> str:
-    if surface in verdict.missing:
+    if surface in (*verdict.missing, *verdict.unlike):
         return "?"
     breaks = verdict.of(Class.BREAK, surface=surface)
     known = sum(bool(item.known) for item in breaks)
@@ -255,6 +255,10 @@ def _remarks(verdict: Verdict, bullet: str = "") -> list[str]:
         )
     if verdict.missing:
         remarks.append(f"In one of the two captures only: {_named(verdict.missing)}.")
+    if verdict.unlike:
+        remarks.append(
+            f"Not compared, as one side was booted and the other was not: {_named(verdict.unlike)}."
+        )
     if verdict.stale:
         remarks.append(
             f"{len(verdict.stale)} entries of the ledger match nothing any more: "

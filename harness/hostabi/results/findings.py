@@ -101,6 +101,9 @@ class Comparison(msgspec.Struct, frozen=True):
         Meta(description="Facts that follow the hardware, where the hardware differs."),
     ]
     missing: Annotated[tuple[str, ...], Meta(description="Surfaces that only one side has.")]
+    unlike: Annotated[
+        tuple[str, ...], Meta(description="Surfaces tried on one side only; not compared.")
+    ]
     stale: Annotated[
         tuple[str, ...], Meta(description="Facts whose entry in the ledger matches nothing.")
     ]
@@ -162,6 +165,7 @@ def _comparison(verdict: Verdict, lines: Sequence[Line]) -> Comparison:
         findings=tuple(_found(verdict, item, numbers[id(item)]) for item in verdict.findings),
         incomparable=tuple(f"{delta.surface}:{delta.key}" for delta in verdict.incomparable),
         missing=verdict.missing,
+        unlike=verdict.unlike,
         stale=tuple(f"{entry.surface}:{entry.key}" for entry in verdict.stale),
         contradicted=tuple(f"{name}:{fact.key}" for name, fact in contradictions(verdict.new)),
     )

@@ -37,7 +37,7 @@ def _suite(verdict: Verdict) -> TestSuite:
     breaks = verdict.of(Class.BREAK)
     broken = {finding.delta.surface for finding in breaks}
     for surface in sorted(verdict.old.surfaces.keys() & verdict.new.surfaces.keys()):
-        if surface not in broken:
+        if surface not in broken and surface not in verdict.unlike:
             suite.add_testcase(TestCase(_NO_BREAK, classname=_plain(surface)))
     for finding in breaks:
         suite.add_testcase(_case(finding))
