@@ -27,7 +27,7 @@ _TRACE = "/sys/kernel/tracing/events/syscalls"
 _TOGETHER = 16
 """Numbers without a name that one child asks for."""
 
-_MICROSECONDS = 100_000
+MICROSECONDS = 100_000
 """How long a call that waits for a signal waits for it."""
 
 _ENTRIES = {
@@ -40,17 +40,20 @@ _ENTRIES = {
 }
 """Calls whose entry point has another name (arch/x86/entry/syscalls/syscall_64.tbl)."""
 
-_ARGUMENTS = {
+ARGUMENTS = {
     # kernel/futex: an operation it does not know is ENOSYS; 1 is FUTEX_WAKE, of nobody
     "futex": (0, 1, 0, 0, 0, 0),
+    "futex_time64": (0, 1, 0, 0, 0, 0),
     # arch/x86/kernel/ldt.c: a function it does not know is ENOSYS; 0 reads nothing
     "modify_ldt": (0, 0, 0),
+    # kernel/signal.c: waits for a signal that the third argument does not block
+    "sigsuspend": (0, 0, 0),
 }
-"""Calls that answer ENOSYS to the harmless nonsense which all others are given."""
+"""Calls that need other arguments than the harmless nonsense which all others are given."""
 
-_NONSENSE = (-1,) * 6
+NONSENSE = (-1,) * 6
 
-_WAITS = frozenset({"pause"})
+WAITS = frozenset({"pause", "sigsuspend"})
 """Calls that take no argument and wait for a signal: they get one, setitimer(2)."""
 
 
@@ -97,7 +100,7 @@ def probe(agent: Agent) -> dict[int, bool]:
     alone = [number for number in range(LAST + 1) if number in named]
     rest = [number for number in range(LAST + 1) if number not in named]
     groups = [rest[start : start + _TOGETHER] for start in range(0, len(rest), _TOGETHER)]
-    programs = [Program(tuple(Call(number, _NONSENSE) for number in group)) for group in groups]
+    programs = [Program(tuple(Call(number, NONSENSE) for number in group)) for group in groups]
     answers = dict.fromkeys(rest, False)
     for group, ran in zip(groups, agent.run(programs), strict=True):
         if ran.values != (-errno.ENOSYS,) * len(group):
@@ -109,11 +112,11 @@ def probe(agent: Agent) -> dict[int, bool]:
 
 def _program(number: int) -> Program:
     name = table.name(number)
-    call = Call(number, _ARGUMENTS.get(name, _NONSENSE))
-    if name not in _WAITS:
+    call = Call(number, ARGUMENTS.get(name, NONSENSE))
+    if name not in WAITS:
         return Program((call,))
     # it_value.tv_usec of struct itimerval is at byte 24
-    alarm = Call(table.number("setitimer"), (0, Pointer(0), 0), stores=(Store(24, _MICROSECONDS),))
+    alarm = Call(table.number("setitimer"), (0, Pointer(0), 0), stores=(Store(24, MICROSECONDS),))
     return Program((alarm, call))
 
 
