@@ -57,6 +57,11 @@ def _identifier(value: object) -> str:
     return str(value).rsplit("/", 1)[-1]
 
 
+def over_all(item: pytest.Item) -> bool:
+    """Whether a test runs once over all kernels: in lockstep, or with every build in hand."""
+    return not {"lockstep", "kernels"}.isdisjoint(getattr(item, "fixturenames", ()))
+
+
 class Recorder:
     """A pytest plugin that writes to ``journal``. ``names`` maps each --kernel to its build."""
 
@@ -69,11 +74,10 @@ class Recorder:
 
     def key(self, item: pytest.Item) -> CellKey | None:
         """The cell of a test, or None for a test that uses no kernel."""
-        fixtures = getattr(item, "fixturenames", ())
         values = parameters(item)
         if "kernel_spec" in values:
             build = self._names[str(values["kernel_spec"])]
-        elif "lockstep" in fixtures:
+        elif over_all(item):
             build = together(self._names.values())
         else:
             return None

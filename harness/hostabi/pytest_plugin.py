@@ -2,8 +2,8 @@
 
 A test that uses ``agent``, ``kernel`` or ``machine`` runs once for each
 ``--kernel``, one that uses ``runtime`` also for each ``--runtime``, and one that
-uses ``lockstep`` runs once over all kernels together. Identifiers stay
-readable: ``test_hostname[6.1-runc]``.
+uses ``lockstep`` or ``kernels`` runs once over all kernels together. Identifiers
+stay readable: ``test_hostname[6.1-runc]``.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from hostabi.errors import HostabiError, InputError
 from hostabi.kernels.identity import RUNNING, is_running
 from hostabi.model import Outcome
 from hostabi.progress import SILENT, Progress, Silent
-from hostabi.pytest_journal import OUTCOME, Recorder, parameters, variant
+from hostabi.pytest_journal import OUTCOME, Recorder, over_all, parameters, variant
 from hostabi.runs import journal as journal_module
 from hostabi.runs import outcomes
 from hostabi.runs.child import PARENT, handed
@@ -201,7 +201,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     short = config.getoption("--short")
 
     def wanted(item: pytest.Item) -> bool:
-        together = "lockstep" in getattr(item, "fixturenames", ())
+        together = over_all(item)
         if together and (mode == "without" or alone):
             return False
         if mode == "only" and not together:

@@ -293,9 +293,16 @@ def _both(delta: Delta) -> tuple[Fact, Fact]:
 
 
 def _failed(delta: Delta) -> tuple[bool, bool]:
-    """Whether each side says that an operation does not work."""
+    """Whether each side says that an operation does not work.
+
+    Where one side says that it does, the other one does not, whatever it says instead.
+    """
     old, new = _both(delta)
-    return keys.failed(old.value), keys.failed(new.value)
+    works = keys.OK in (old.value, new.value)
+    return (
+        keys.failed(old.value) or (works and old.value != keys.OK),
+        keys.failed(new.value) or (works and new.value != keys.OK),
+    )
 
 
 def _measures(delta: Delta) -> tuple[int, int] | None:
