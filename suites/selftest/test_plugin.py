@@ -233,6 +233,14 @@ def test_lockstep_needs_two_kernels(inside: pytest.Pytester) -> None:
     only.stdout.fnmatch_lines(["*::test_a", "1/3 tests collected*"])
 
 
+def test_a_test_of_all_kernels_runs_once(inside: pytest.Pytester) -> None:
+    inside.makepyfile("def test_a(kernels): assert len(kernels) == 2\ndef test_b(agent): pass")
+    inside.runpytest("--kernel", "6.1").assert_outcomes(passed=1, deselected=1)
+    words = ("--kernel", "6.1,5.10", "--journal", "j.jsonl")
+    inside.runpytest(*words, "--lockstep=only").assert_outcomes(passed=1, deselected=2)
+    assert [key.build for key in read(inside).cells()] == ["6.1.9-1,5.10.9-1"]
+
+
 def read(inside: pytest.Pytester) -> journals.Contents:
     return journals.read(Path(inside.path) / "j.jsonl")
 
