@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from hostabi.diff import keys
 from hostabi.model import Kind
 from hostabi.model import Value as FactValue
+from hostabi.surfaces.answers import field, field_text, returned
 from hostabi.surfaces.joined import Joined
 from hostabi.surfaces.limits_nested import nested
 from hostabi.surfaces.probing import HOST, Probe, ProbeSurface, Questions, Read
@@ -167,8 +168,8 @@ def _first_rlimits() -> tuple[Probe, ...]:
     for name in RESOURCES:
         number = getattr(C, f"RLIMIT_{name}")
         kind = Kind.HARDWARE if name in _OF_MEMORY else Kind.DEFAULT
-        for side, field in (("soft", "rlim_cur"), ("hard", "rlim_max")):
-            key, read = f"rlimit.{name}#{side}", _limit(room, field)
+        for side, limit in (("soft", "rlim_cur"), ("hard", "rlim_max")):
+            key, read = f"rlimit.{name}#{side}", _limit(room, limit)
             q.ask(key, "prlimit64", 1, number, 0, room, read=read, kind=kind, out=[room])
     return q.probes()
 
@@ -185,17 +186,12 @@ def _rlimits_raised() -> tuple[Probe, ...]:
     return q.probes()
 
 
-def _limit(room: Slot, field: str) -> Read:
+def _limit(room: Slot, name: str) -> Read:
     def read(trace: Trace, ref: Ref) -> FactValue:
-        value = _field(trace, ref, room, field)
-        return "unlimited" if value == str(C.RLIM64_INFINITY) else value
+        value = field(trace, ref, room, name)
+        return "unlimited" if value == C.RLIM64_INFINITY else str(value)
 
     return read
-
-
-def _field(trace: Trace, ref: Ref, room: Slot, name: str) -> str:
-    """A number in the struct that ``room`` holds."""
-    return str(int(getattr(trace.struct(ref, room), name)))
 
 
 def _paths() -> tuple[Probe, ...]:
@@ -233,7 +229,7 @@ def _descriptors() -> tuple[Probe, ...]:
     q.need("pipe2", pair, C.O_NONBLOCK)
     reads, writes = pair.word(0), pair.word(1)
     size = q.ask("pipe.size", "fcntl", writes, C.F_GETPIPE_SZ, 0)
-    q.ask("pipe.size#default", "fcntl", writes, C.F_GETPIPE_SZ, 0, needs=(size,), read=_returned)
+    q.ask("pipe.size#default", "fcntl", writes, C.F_GETPIPE_SZ, 0, needs=(size,), read=returned)
     for pages in (1, 1 << 20, (1 << 20) + 1, 1 << 31, (1 << 31) + 1):
         q.ask(f"pipe.size.{pages}", "fcntl", writes, C.F_SETPIPE_SZ, pages, opaque=True)
     rows: list[dict[str, Value]] = [{"iov_base": 0, "iov_len": 0}] * (C.UIO_MAXIOV + 1)
@@ -247,10 +243,6 @@ def _descriptors() -> tuple[Probe, ...]:
     q.ask("dup.last", "dup3", reads, 1023, 0)
     q.ask("dup.beyond", "dup3", reads, 1024, 0)
     return q.probes()
-
-
-def _returned(trace: Trace, ref: Ref) -> FactValue:
-    return str(trace[ref])
 
 
 def _messages() -> tuple[Probe, ...]:
@@ -298,7 +290,7 @@ def _names() -> tuple[Probe, ...]:
     resolution = q.room("struct __kernel_timespec")
     for clock in ("MONOTONIC", "MONOTONIC_COARSE", "BOOTTIME"):
         number = getattr(C, f"CLOCK_{clock}")
-        read = _nanoseconds(resolution)
+        read = field_text(resolution, "tv_nsec")
         key = f"clock_getres.{clock}"
         q.ask(key, "clock_getres", number, resolution, read=read, out=[resolution])
     return q.probes()
@@ -324,10 +316,6 @@ def _privileged() -> tuple[Probe, ...]:
         name = q.string("k" * length)
         q.ask(f"key.description.{length}", "add_key", kind, name, value, 1, ring, opaque=True)
     return q.probes()
-
-
-def _nanoseconds(room: Slot) -> Read:
-    return lambda trace, ref: _field(trace, ref, room, "tv_nsec")
 
 
 def _arguments(*, unlimited: bool = False) -> tuple[Probe, ...]:
