@@ -111,6 +111,7 @@ def test_the_shipped_evidence_is_of_good_form() -> None:
     shipped = impact.read_impact(resources.kernels() / "impact.toml")
     assert shipped.on("config", "CONFIG_OVERLAY_FS").needed
     assert shipped.on("config", "CONFIG_MEMCG_V1").gates
+    assert shipped.on("reach", "clone3#user") == shipped.on("syscalls", "clone3")
     assert "runtime: runc" in shipped.on("config", "CONFIG_MEMCG").who
     assert shipped.on("config", "CONFIG_NOBODY_ASKS") == impact.Dependence()
     assert (

@@ -16,6 +16,7 @@ from __future__ import annotations
 import dataclasses
 import fnmatch
 import functools
+import itertools
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -27,13 +28,14 @@ from hostabi.diff.data import read_toml
 from hostabi.errors import InputError
 
 CATEGORIES = ("runtime", "engine", "init system", "libc", "workload")
-"""Who can be hit; each ``who`` starts with one of them and a colon."""
+"""Who can be hit, those on whom most hangs first; each ``who`` starts with one and a colon."""
 
 
 class Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One piece of evidence. ``keys`` are subjects; ``*`` and ``?`` stand for any characters."""
 
-    surface: str
+    surface: str | tuple[str, ...]
+    """One, or several that know the subjects by the same names."""
     keys: tuple[str, ...]
     who: tuple[str, ...]
     evidence: tuple[str, ...]
@@ -46,6 +48,11 @@ class Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """They count on its being refused, where it is."""
     superseded_by: tuple[str, ...] = ()
     """Subjects of the same surface that take its place."""
+
+    @property
+    def surfaces(self) -> tuple[str, ...]:
+        """Every surface it speaks of."""
+        return (self.surface,) if isinstance(self.surface, str) else self.surface
 
 
 class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -88,7 +95,7 @@ class Impact:
         if not found:
             return _NOBODY
         return Dependence(
-            who=_joined(entry.who for entry in found),
+            who=tuple(sorted(_joined(entry.who for entry in found), key=category)),
             needed=any(entry.needed for entry in found),
             gates=any(entry.gates for entry in found),
             refusal=any(entry.refusal for entry in found),
@@ -97,6 +104,11 @@ class Impact:
                 self.sources.get(name, name) for name in _joined(entry.evidence for entry in found)
             ),
         )
+
+
+def category(who: str) -> int:
+    """The rank of somebody who is hit: 0 for a runtime, on which most hangs."""
+    return CATEGORIES.index(who.partition(":")[0])
 
 
 def read_impact(path: Path) -> Impact:
@@ -114,12 +126,11 @@ def read_impact(path: Path) -> Impact:
     wild: list[tuple[str, str, Entry]] = []
     for entry in content.entry:
         _check(path, entry, content.sources)
-        for key in entry.keys:
+        for surface, key in itertools.product(entry.surfaces, entry.keys):
             if "*" in key or "?" in key:
-                wild.append((entry.surface, key, entry))
+                wild.append((surface, key, entry))
             else:
-                where = (entry.surface, key)
-                exact[where] = (*exact.get(where, ()), entry)
+                exact[surface, key] = (*exact.get((surface, key), ()), entry)
     return Impact(content.sources, exact, tuple(wild))
 
 

@@ -12,7 +12,7 @@ from hostabi.diff import impact as impacts
 from hostabi.diff import ledger as ledgers
 from hostabi.diff.classify import classify
 from hostabi.diff.compare import compare, incomparable, missing
-from hostabi.diff.impact import CATEGORIES, Dependence, Impact
+from hostabi.diff.impact import CATEGORIES, Dependence, Impact, category
 from hostabi.diff.ledger import Entry, Ledger
 from hostabi.model import Capture, Certainty, Class, Delta, Fact, Finding
 
@@ -148,9 +148,7 @@ def _gravest_first(finding: Finding) -> tuple[int, bool, int, int, bool, str, st
 
 def reach(impact: Sequence[str]) -> int:
     """How much hangs on the first of those who are hit: 0 for a runtime, most for nobody known."""
-    hit = {who.partition(":")[0] for who in impact}
-    ranks = [rank for rank, category in enumerate(CATEGORIES) if category in hit]
-    return min(ranks, default=len(CATEGORIES))
+    return min(map(category, impact), default=len(CATEGORIES))
 
 
 def sureness(finding: Finding) -> int:
