@@ -168,6 +168,14 @@ def test_diff_with_a_ledger_of_ones_own(tmp_path: Path, capsys: pytest.CaptureFi
     assert "sysctls:c." in told
 
 
+def test_diff_of_one_surface(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    old = capture(tmp_path / "old.json", "6.1", Fact("b", 1))
+    new = capture(tmp_path / "new.json", "6.12")
+    assert cli.main(["diff", str(old), str(new), "--surface", "sysctls"]) == 1
+    assert cli.main(["diff", str(old), str(new), "--surface", "nets"]) == 2
+    assert "another --surface" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     "words",
     [

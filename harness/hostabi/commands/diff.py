@@ -115,16 +115,14 @@ def _check(options: argparse.Namespace) -> None:
 def _captures(options: argparse.Namespace, context: Context) -> tuple[list[Capture], bool]:
     """The captures to compare, and whether they are whole."""
     from hostabi.commands.sides import Sides, point_releases
-    from hostabi.surfaces import registry
 
     with context.guests(options) as guests:
         sides = Sides(
             guests=guests,
-            surfaces=registry.named(options.surface) if options.surface else registry.ALL,
             journal=journal_file(options),
+            surfaces=options.surface,
             fresh=options.fresh,
             static=options.static,
-            limited=bool(options.surface),
         )
         if options.releases:
             specs = point_releases(options.releases, guests.packages, context.flavour)
@@ -133,7 +131,10 @@ def _captures(options: argparse.Namespace, context: Context) -> tuple[list[Captu
             captures = [sides.get(side) for side in options.sides]
     _say_failures(sides)
     if not any(capture.surfaces for capture in captures):
-        raise InputError("nothing was captured that could be compared", advice="leave out --static")
+        raise InputError(
+            "nothing was captured that could be compared",
+            advice="leave out --static, or name another --surface",
+        )
     return captures, not sides.failed
 
 

@@ -50,11 +50,10 @@ def run(options: argparse.Namespace, context: Context) -> int:
     from hostabi.model import Class
     from hostabi.results import reproducers
     from hostabi.runs.reproduce import reproduce, subjects
-    from hostabi.surfaces import registry
 
     with context.guests(options) as guests:
         specs = kernels_wanted(options.kernels, guests.packages)
-        sides = Sides(guests, registry.ALL, journal_file(options))
+        sides = Sides(guests, journal_file(options))
         captures = {capture.build: capture for capture in map(sides.get, specs)}
         verdicts = judge_in_turn(list(captures.values()))
         wanted = [

@@ -17,7 +17,6 @@ from hostabi.model import Capture
 if TYPE_CHECKING:
     from hostabi.packages.context import Packages
     from hostabi.runs.guests import Guests
-    from hostabi.surfaces.source import Surface
 
 PUBLISHED = "published:"
 _FILES = (".json", ".json.zst", ".zst")
@@ -28,13 +27,12 @@ class Sides:
     """Gets captures. ``failed`` fills with what could not be captured, by build and surface."""
 
     guests: Guests
-    surfaces: Sequence[Surface]
     journal: Path
     """Whose captures are reused."""
+    surfaces: Sequence[str] = ()
+    """Names of those that are asked for; empty for all."""
     fresh: bool = False
     static: bool = False
-    limited: bool = False
-    """Whether only some surfaces were asked for."""
     failed: dict[tuple[str, str], HostabiError] = field(default_factory=dict)
 
     def get(self, name: str) -> Capture:
@@ -74,13 +72,15 @@ class Sides:
     def _of_kernel(self, name: str) -> Capture:
         from hostabi.diff import captures
         from hostabi.runs import capture
+        from hostabi.surfaces import registry
 
+        surfaces = registry.named(self.surfaces) if self.surfaces else registry.ALL
         build = self.guests.build(name)
         known = None if self.fresh or self.static else recorded(self.journal, build.name)
         if known is not None:
             self.guests.progress.say(f"{build.name}: reusing {known}")
             return captures.load(known)
-        taken = capture.take(self.guests, build, self.surfaces, static=self.static)
+        taken = capture.take(self.guests, build, surfaces, static=self.static)
         for surface, error in taken.failed.items():
             self.failed[build.name, surface] = error
         return taken.capture
@@ -89,10 +89,9 @@ class Sides:
         """The capture with those surfaces only that were asked for."""
         from msgspec.structs import replace
 
-        if not self.limited:
+        if not self.surfaces:
             return capture
-        names = {surface.name for surface in self.surfaces}
-        kept = {name: facts for name, facts in capture.surfaces.items() if name in names}
+        kept = {name: facts for name, facts in capture.surfaces.items() if name in self.surfaces}
         return replace(capture, surfaces=kept)
 
 
