@@ -11,14 +11,17 @@ from types import SimpleNamespace
 from typing import cast
 
 import pytest
+from kernelfakes import make_bzimage, make_elf
 
 from hostabi.agent.client import Agent
 from hostabi.agent.program import End, Program, Ran, Sandbox
 from hostabi.agent.records import Entry, Hello
 from hostabi.diff.compare import by_key
 from hostabi.errors import CallError, HostabiError, InputError
+from hostabi.kernels.build import Build
 from hostabi.kernels.static import Static
 from hostabi.model import Certainty, Cgroup, Fact, Kind, Variant
+from hostabi.packages.cache import Cache
 from hostabi.surfaces import config, registry, syscalls, sysctls, witnesses
 from hostabi.surfaces.origins import origins
 from hostabi.surfaces.source import Source
@@ -352,16 +355,33 @@ def test_a_packed_configuration_is_unpacked(tmp_path: Path) -> None:
     """As /proc/config.gz of the kernel that runs is; nothing in it is no surface at all."""
     packed = tmp_path / "config.gz"
     packed.write_bytes(gzip.compress(b"CONFIG_A=y\n# CONFIG_B is not set\n"))
-    static = SimpleNamespace(build=SimpleNamespace(config=packed))
+    build = cast(Build, SimpleNamespace(config=packed))
+    static = Static(build, Cache(tmp_path))
     found = {fact.key: fact.value for fact in config.SURFACE.capture(source(FakeAgent(), static))}
     assert found == {"CONFIG_A": "y", "CONFIG_B": "n"}
     packed.write_bytes(gzip.compress(b"# nothing\n"))
     with pytest.raises(HostabiError, match="no CONFIG_ setting"):
-        config.SURFACE.capture(source(FakeAgent(), static))
+        config.SURFACE.capture(source(FakeAgent(), Static(build, Cache(tmp_path))))
+
+
+def test_a_configuration_from_the_kernel_that_runs_or_the_image(tmp_path: Path) -> None:
+    shown = FakeAgent(files={"/proc/config.gz": gzip.compress(b"CONFIG_A=m\n")})
+    (fact,) = config.SURFACE.capture(source(shown))
+    assert (fact.value, fact.how, fact.certainty) == ("m", "/proc/config.gz", Certainty.READ)
+    image = tmp_path / "bzImage"
+    kept = b"IKCFG_ST" + gzip.compress(b"CONFIG_A=y\n") + b"IKCFG_ED"
+    image.write_bytes(make_bzimage(make_elf({".rodata": kept})))
+    build = cast(Build, SimpleNamespace(config=None, image=image, name="x"))
+    alone = Source(None, Static(build, Cache(tmp_path)))
+    assert config.SURFACE.possible(alone)
+    (fact,) = config.SURFACE.capture(alone)
+    assert (fact.value, fact.how, fact.certainty) == ("y", "image", Certainty.DERIVED)
 
 
 def test_a_kernel_without_its_configuration() -> None:
     with pytest.raises(HostabiError, match="does not show its configuration"):
         config.SURFACE.capture(source(FakeAgent()))
-    with pytest.raises(HostabiError, match="damaged"):
-        config.SURFACE.capture(source(FakeAgent(files={"/proc/config.gz": b"\x1f\x8bnonsense"})))
+    with pytest.raises(HostabiError, match="corrupt"):
+        config.SURFACE.capture(
+            source(FakeAgent(files={"/proc/config.gz": b"\x1f\x8b\x08nonsense"}))
+        )

@@ -7,7 +7,9 @@ from pathlib import Path
 from hostabi.errors import ImageError
 from hostabi.kernels import compression
 
-_LIMIT = 16 << 20
+LIMIT = 16 << 20
+"""Bytes a configuration may have; today's have about 250 KB."""
+
 _BEGIN, _END = b"IKCFG_ST", b"IKCFG_ED"
 
 
@@ -27,21 +29,26 @@ def parse_config(text: str) -> dict[str, str]:
 
 
 def config_text(path: Path) -> str:
-    """The text in ``path``, which may be packed (``/proc/config.gz``).
-
-    Raises ImageError when it cannot be read or holds no setting at all.
-    """
+    """The text in ``path``, which may be packed; see :func:`unpacked_text`."""
     try:
         with path.open("rb") as file:
-            data = file.read(_LIMIT)
+            data = file.read(LIMIT)
     except OSError as error:
         raise ImageError(f"{path}: cannot be read: {error.strerror}") from error
+    return unpacked_text(data, str(path))
+
+
+def unpacked_text(data: bytes, name: str) -> str:
+    """The text of a configuration, packed or not, as in ``/proc/config.gz``.
+
+    Raises ImageError, with ``name``, when it is damaged or holds no setting at all.
+    """
     if form := compression.recognise(data):
-        data = compression.unpack(form, memoryview(data), _LIMIT, str(path))
+        data = compression.unpack(form, memoryview(data), LIMIT, name)
     text = data.decode("utf-8", "replace")
     if not parse_config(text):
         raise ImageError(
-            f"{path}: no CONFIG_ setting in its {len(text)} bytes",
+            f"{name}: no CONFIG_ setting in its {len(text)} bytes",
             advice="name the .config the kernel was built with",
         )
     return text
@@ -60,4 +67,4 @@ def embedded_config(elf: bytes, name: str = "the image") -> str:
     if form is None:
         return ""
     data = memoryview(elf)[begin + len(_BEGIN) : end]
-    return compression.unpack(form, data, _LIMIT, name).decode("utf-8", "replace")
+    return compression.unpack(form, data, LIMIT, name).decode("utf-8", "replace")

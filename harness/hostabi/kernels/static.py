@@ -60,10 +60,10 @@ class Static:
         return frozenset(self.syscalls)
 
     @cached_property
-    def config(self) -> dict[str, str]:
+    def config_text(self) -> str:
         """The build configuration, from its file or else from the image (CONFIG_IKCONFIG)."""
         if self.build.config is not None:
-            return parse_config(config_text(self.build.config))
+            return config_text(self.build.config)
         text = ""
         if self.build.image is not None:
             text = embedded_config(image.vmlinux(self.build.image), str(self.build.image))
@@ -72,7 +72,12 @@ class Static:
                 f"{self.build.name}: its configuration is not known",
                 advice="name the file with --config",
             )
-        return parse_config(text)
+        return text
+
+    @cached_property
+    def config(self) -> dict[str, str]:
+        """The settings of the configuration that are not off, by name."""
+        return parse_config(self.config_text)
 
     @cached_property
     def modules(self) -> dict[str, ModuleInfo]:

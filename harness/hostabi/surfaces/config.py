@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import re
-import zlib
-from pathlib import Path
 
 from hostabi.diff import keys
 from hostabi.errors import CallError, HostabiError
-from hostabi.kernels.config import config_text
+from hostabi.kernels.config import LIMIT, unpacked_text
 from hostabi.model import Certainty, Fact, Kind, Variant
 from hostabi.surfaces.source import Source
 
-_LIMIT = 4 << 20
-"""Bytes of text; configurations have about 250 KB."""
+_SHOWN = "/proc/config.gz"
+"""Where a kernel with CONFIG_IKCONFIG_PROC shows its own (kernel/configs.c)."""
 
 _SET = re.compile(r"^(CONFIG_\w+)=(.*)$", re.MULTILINE)
 _UNSET = re.compile(r"^# (CONFIG_\w+) is not set$", re.MULTILINE)
@@ -30,15 +28,15 @@ class Config:
     variants: tuple[Variant, ...] = ()
 
     def possible(self, source: Source) -> bool:
-        """A build with its configuration, or a kernel that shows its own."""
-        return source.agent is not None or _file(source) is not None
+        """A build with its configuration or an image, or a kernel that shows its own."""
+        return source.agent is not None or _is_known(source) or _has_image(source)
 
     def capture(self, source: Source) -> list[Fact]:
-        """Read it from the package, else from /proc/config.gz of the kernel that runs."""
-        file = _file(source)
-        if file is not None:
-            return facts(config_text(file), how="package", certainty=Certainty.DERIVED)
-        return facts(_running(source), how="/proc/config.gz", certainty=Certainty.READ)
+        """Read it from the package, else from the kernel that runs, else from the image."""
+        if source.static is not None and (_is_known(source) or source.agent is None):
+            how = "package" if _is_known(source) else "image"
+            return facts(source.static.config_text, how=how, certainty=Certainty.DERIVED)
+        return facts(_running(source), how=_SHOWN, certainty=Certainty.READ)
 
 
 SURFACE = Config()
@@ -60,19 +58,20 @@ def _plain(value: str) -> str:
     return value
 
 
-def _file(source: Source) -> Path | None:
-    return source.static.build.config if source.static is not None else None
+def _is_known(source: Source) -> bool:
+    return source.static is not None and source.static.build.config is not None
+
+
+def _has_image(source: Source) -> bool:
+    return source.static is not None and source.static.build.image is not None
 
 
 def _running(source: Source) -> str:
     try:
-        packed = source.live.read("/proc/config.gz", _LIMIT)
+        packed = source.live.read(_SHOWN, LIMIT)
     except CallError as error:
         raise HostabiError(
-            "the kernel does not show its configuration in /proc/config.gz",
+            f"the kernel does not show its configuration in {_SHOWN}",
             advice="it needs CONFIG_IKCONFIG_PROC; name the file with --config",
         ) from error
-    try:
-        return zlib.decompressobj(wbits=31).decompress(packed, _LIMIT).decode(errors="replace")
-    except zlib.error as error:
-        raise HostabiError(f"/proc/config.gz is damaged: {error}") from error
+    return unpacked_text(packed, _SHOWN)
