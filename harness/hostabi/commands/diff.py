@@ -128,7 +128,7 @@ def _captures(options: argparse.Namespace, context: Context) -> tuple[list[Captu
             specs = point_releases(options.releases, guests.packages, context.flavour)
             captures = sides.releases(specs)
         else:
-            captures = [sides.get(side) for side in options.sides]
+            captures = sides.all(options.sides)
     _say_failures(sides)
     if not any(capture.surfaces for capture in captures):
         raise InputError(

@@ -7,6 +7,7 @@ A side is a kernel (see :mod:`hostabi.kernels.resolve`), a capture file, or
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -41,6 +42,17 @@ class Sides:
         if capture is None:
             capture = self._of_kernel(name)
         return self._wanted(capture)
+
+    def all(self, names: Sequence[str]) -> list[Capture]:
+        """The captures of several sides, in this order.
+
+        Without a boot they are made two at a time: most of it is unpacking, and that runs
+        outside the interpreter's lock.
+        """
+        if not self.static:
+            return [self.get(name) for name in names]
+        with ThreadPoolExecutor(max_workers=2) as pool:
+            return list(pool.map(self.get, names))
 
     def releases(self, specs: Iterable[str]) -> list[Capture]:
         """Captures of those of ``specs`` that can be had; what the mirror lost is left out.

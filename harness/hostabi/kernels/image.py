@@ -28,7 +28,8 @@ _MACHINES = {3: "i386", 21: "ppc64", 22: "s390x", 40: "arm", 62: "x86-64", 183: 
 def vmlinux(path: Path) -> bytes:
     """The ELF of the kernel in ``path``: a bzImage, a packed vmlinux, or a plain one.
 
-    The last one is kept in memory, as what is asked of an image is asked at once.
+    The last two are kept in memory: what is asked of an image is asked at once, and two
+    are compared.
     Raises ImageError when the file is missing, truncated, corrupt, no kernel,
     or a kernel for another machine than x86-64.
     """
@@ -39,7 +40,7 @@ def vmlinux(path: Path) -> bytes:
     return _unpacked(path, status.st_size, status.st_mtime_ns)
 
 
-@lru_cache(maxsize=1)
+@lru_cache(maxsize=2)
 def _unpacked(path: Path, size: int, changed: int) -> bytes:
     data = memoryview(_read(path))
     name = str(path)
