@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import pytest
-
 from hostabi.diff import keys
 from hostabi.diff.compare import by_key
 from hostabi.kernels.static import Static
 from hostabi.model import Certainty
+from hostabi.pytest_plugin import unsupported
 from hostabi.surfaces import modules, types, vdso
 from hostabi.surfaces.source import Source
 
@@ -25,7 +24,7 @@ def test_the_vdso_in_a_process_is_that_of_the_image(source: Source, static: Stat
 
 def test_modules_that_are_loaded_are_known(source: Source) -> None:
     if not modules.SURFACE.possible(source):
-        pytest.skip("no modules of this build are at hand")
+        unsupported("no modules of this build are at hand")
     facts = {fact.key: fact.value for fact in modules.SURFACE.capture(source)}
     loaded = [line.split()[0] for line in source.live.read("/proc/modules").decode().splitlines()]
     assert {name: facts.get(name) for name in loaded} == dict.fromkeys(loaded, "module")
