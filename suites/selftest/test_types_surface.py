@@ -17,6 +17,7 @@ from hostabi.kernels.uapi import Uapi
 from hostabi.model import Capture, Certainty, Fact, Kind, Provenance, Variant
 from hostabi.surfaces import types
 from hostabi.surfaces.source import Source
+from hostabi.surfaces.type_roots import agreed
 
 HOW = Layout(16, (Field("flags", 0, 8, "u"), Field("mode", 64, 8, "u")))
 
@@ -155,9 +156,9 @@ def test_what_is_absent_from_an_image_s_types_is_unknown() -> None:
 
 def test_agreed_types_are_those_to_look_for() -> None:
     content = declared(enums={"enum state": {"GOOD": 1, "BAD": 2, "STATE_MAX": 3}})
-    assert types.agreed(content, image()) == {"struct open_how": True, "enum state": True}
-    assert types.agreed(content, image(name="m"))["struct open_how"] is False
-    assert types.agreed(declared(types={}), image()) == {"enum state": False}
+    assert agreed(content, image()) == {"struct open_how": True, "enum state": True}
+    assert agreed(content, image(name="m"))["struct open_how"] is False
+    assert agreed(declared(types={}), image()) == {"enum state": False}
 
 
 def test_shipped_names_are_sorted_and_types() -> None:

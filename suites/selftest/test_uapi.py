@@ -50,6 +50,8 @@ union either { __u32 a; __u64 b; };
 #define THING_NAME "thing"
 #define THING_CALL(x) ((x) + 1)
 """,
+    "drm/drm.h": "#define DRM_MAJOR 226\nstruct drm_thing { int x; };\n",
+    "linux/user_of_drm.h": "#include <drm/drm.h>\n",
     "linux/broken.h": "struct broken { no_such_type x; };\n",
 }
 
@@ -68,7 +70,8 @@ def test_types(described: Uapi) -> None:
     assert described.types["struct thing"].words == ["0 u:4 flags", "8 u:8 value"]
     assert described.types["union either"].words == ["0 u:4 a", "0 u:8 b"]
     assert described.left_out == ("linux/broken.h",)
-    assert "struct sockaddr" not in described.types  # ours, so that headers compile
+    # ours, so that headers compile; and of another folder
+    assert not {"struct sockaddr", "struct drm_thing"} & described.types.keys()
 
 
 def test_enumerations_have_their_second_names(described: Uapi) -> None:

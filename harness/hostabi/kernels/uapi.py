@@ -17,7 +17,7 @@ from hostabi.kernels.btf import Btf
 from hostabi.kernels.btf_types import Kind
 from hostabi.kernels.build import Build
 from hostabi.kernels.catalogue import catalogue
-from hostabi.kernels.headers import Headers, read_headers
+from hostabi.kernels.headers import FOLDERS, Headers, read_headers
 from hostabi.kernels.identity import is_listed
 from hostabi.kernels.layout import Layout, layout
 from hostabi.packages.archives import unpack_deb
@@ -29,9 +29,10 @@ if TYPE_CHECKING:
     from hostabi.packages.repository import Package
 
 PACKAGE = "linux-libc-dev"
-_FORM = "1"
+_FORM = "2"
 """Changes with what is kept, and with how it is read."""
 _ARCH = ("usr/include/x86_64-linux-gnu", "usr/include")
+_OWN_FOLDERS = (*FOLDERS, "asm-generic")
 _KINDS = {"struct": Kind.STRUCT, "union": Kind.UNION}
 
 
@@ -47,7 +48,7 @@ class Uapi(msgspec.Struct, frozen=True):
     derived: frozenset[str]
     """Those of the constants that others make up."""
     places: dict[str, str]
-    """The header of each name."""
+    """The header of each type, enumeration and constant."""
     left_out: tuple[str, ...]
     """Headers that do not compile beside the others."""
 
@@ -94,26 +95,32 @@ def find_package(build: Build, packages: Packages) -> Package:
 
 
 def describe(headers: Headers, package: str = "") -> Uapi:
-    """Put what was read into words."""
-    enums = dict(_enums(headers))
+    """Put what was read into words, without what headers of other folders bring along."""
+    places = {
+        name: header
+        for name, header in headers.places.items()
+        if header.partition("/")[0] in _OWN_FOLDERS
+    }
+    enums = {spelt: values for spelt, values in _enums(headers) if spelt in places}
     named = {name for values in enums.values() for name in values}
     types = {}
     for spelt in headers.types:
         kind, _, name = spelt.partition(" ")
-        if kind in _KINDS and spelt in headers.places:
+        if kind in _KINDS and spelt in places:
             for number in headers.btf.named(_KINDS[kind], name)[:1]:
                 types[spelt] = layout(headers.btf, headers.btf.type(number))
+    constants = {
+        name: value
+        for name, value in headers.values.items()
+        if name in places and name not in named
+    }
     return Uapi(
         package=package,
         types=types,
         enums=enums,
-        constants={
-            name: value
-            for name, value in headers.values.items()
-            if name in headers.places and name not in named
-        },
-        derived=headers.derived & headers.values.keys(),
-        places=headers.places,
+        constants=constants,
+        derived=headers.derived & constants.keys(),
+        places={name: places[name] for name in (*types, *enums, *constants)},
         left_out=headers.left_out,
     )
 
@@ -126,7 +133,7 @@ def enumerators(btf: Btf, name: str) -> list[dict[str, int]]:
 
 def _enums(headers: Headers) -> Iterator[tuple[str, dict[str, int]]]:
     for spelt in headers.types:
-        if spelt.startswith("enum ") and spelt in headers.places:
+        if spelt.startswith("enum "):
             for values in enumerators(headers.btf, spelt.removeprefix("enum "))[:1]:
                 yield spelt, values | _second_names(headers, values)
 

@@ -22,7 +22,7 @@ from hostabi.surfaces.source import Source
 from hostabi.syscalls.generate import LEFT_OUT
 
 ROOTS = Path(__file__).with_name("types.json")
-"""Names to look for in an image whose headers cannot be had: see :func:`agreed`."""
+"""Names to look for in an image whose headers cannot be had: see :mod:`.type_roots`."""
 
 _BTYPES = {"struct": Btype.STRUCT, "union": Btype.UNION}
 
@@ -80,7 +80,7 @@ def declared(uapi: Uapi, btf: Btf | None) -> list[Fact]:
     facts: list[Fact] = []
     for spelt, described in uapi.types.items():
         how, sure, detail = keys.HEADERS, Certainty.DERIVED, uapi.places[spelt]
-        seen = _layouts(btf, spelt) if btf is not None else []
+        seen = layouts(btf, spelt) if btf is not None else []
         if seen:
             how += "+btf"
             contradictions = [described.contradicts(one) for one in seen]
@@ -103,28 +103,10 @@ def from_image(btf: Btf, why: str) -> list[Fact]:
             if len(enums) == 1:
                 facts.append(_enum_fact(spelt, enums[0], keys.IMAGE_TYPES, ""))
         else:
-            seen = _layouts(btf, spelt)
+            seen = layouts(btf, spelt)
             if len(seen) == 1:
                 facts += _type_facts(spelt, seen[0], keys.IMAGE_TYPES, Certainty.DERIVED, "")
     return sorted(facts, key=lambda fact: fact.key)
-
-
-def agreed(uapi: Uapi, btf: Btf) -> dict[str, bool]:
-    """Of each type that an image has as well, whether it is there exactly as headers have it.
-
-    :data:`ROOTS` holds those of which that is so in every line whose headers can be had:
-    the kernel's own types may have the tag of another one, or fields that headers hide.
-    """
-    found = {}
-    for spelt, described in uapi.types.items():
-        seen = _layouts(btf, spelt)
-        if seen:
-            found[spelt] = seen == [described]
-    for spelt, values in uapi.enums.items():
-        enums = enumerators(btf, spelt.removeprefix("enum "))
-        if enums:
-            found[spelt] = enums == [values]
-    return found
 
 
 @cache
@@ -140,7 +122,7 @@ def _btf(static: Static) -> Btf | None:
         return None  # a kernel without CONFIG_DEBUG_INFO_BTF
 
 
-def _layouts(btf: Btf, spelt: str) -> list[Layout]:
+def layouts(btf: Btf, spelt: str) -> list[Layout]:
     """The layouts that an image has of types with this name, each once."""
     kind, _, name = spelt.partition(" ")
     found: list[Layout] = []
