@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 from junitparser import JUnitXml
 
+from hostabi.diff import keys
 from hostabi.diff.groups import describe, digest, group
 from hostabi.diff.impact import NONE
 from hostabi.diff.ledger import Entry, Ledger
@@ -233,3 +234,14 @@ def test_disagreeing_witnesses_are_said() -> None:
     assert "disagree on 1 about: syscalls:nr" in deltas.terminal(
         [judge(taken, taken, NONE, Ledger())]
     )
+
+
+def test_a_surface_that_is_not_whole_is_said() -> None:
+    part = Fact(keys.INCOMPLETE, None, detail="no index lists its headers")
+    sides = [
+        Capture(line, line, line, Variant(), Provenance("t"), {"types": facts})
+        for line, facts in (("1", [Fact("A", 1)]), ("2", [part]))
+    ]
+    told = " ".join(deltas.terminal([judge(*sides, NONE, Ledger())], 100).split())
+    assert "What 2 lacks in types is not told" in told
+    assert "no index lists its headers" in told

@@ -11,10 +11,11 @@ from collections.abc import Callable, Sequence
 
 from tabulate import tabulate
 
+from hostabi.diff import keys
 from hostabi.diff.classify import meaning
 from hostabi.diff.groups import describe, group, show
 from hostabi.diff.verdict import Verdict, contradictions
-from hostabi.model import Class, Fact, Finding
+from hostabi.model import Capture, Class, Fact, Finding
 from hostabi.results.story import Detail, Line, Section, opened, sections
 
 _TITLES = {Class.BREAK: "breaks", Class.CHANGE: "changes", Class.ADDITION: "additions"}
@@ -255,6 +256,11 @@ def _remarks(verdict: Verdict, bullet: str = "") -> list[str]:
         )
     if verdict.missing:
         remarks.append(f"In one of the two captures only: {_named(verdict.missing)}.")
+    for side in (verdict.old, verdict.new):
+        remarks += [
+            f"What {side.build} lacks in {surface} is not told, as it is not known whole: {why}."
+            for surface, why in _incomplete(side)
+        ]
     if verdict.unlike:
         remarks.append(
             f"Not compared, as one side was booted and the other was not: {_named(verdict.unlike)}."
@@ -270,6 +276,16 @@ def _remarks(verdict: Verdict, bullet: str = "") -> list[str]:
             f"Two ways of looking disagree on {verdict.new.build} about: {_named(disagreeing)}."
         )
     return ["", *(bullet + remark for remark in remarks)] if remarks else []
+
+
+def _incomplete(capture: Capture) -> list[tuple[str, str]]:
+    """Surfaces that a capture does not hold as a whole, with the reason."""
+    return [
+        (surface, fact.detail)
+        for surface, facts in sorted(capture.surfaces.items())
+        for fact in facts
+        if fact.key == keys.INCOMPLETE
+    ]
 
 
 def _named(names: Sequence[str]) -> str:
