@@ -109,9 +109,11 @@ def test_a_name_in_the_middle_of_an_enumeration_is_no_end() -> None:
 
 def without_headers(btf: Btf | None) -> Source:
     class FakeStatic:
+        build = SimpleNamespace(name="6.1.9-1")
+
         @property
         def uapi(self) -> Uapi:
-            raise PackageError("no index lists them")
+            raise PackageError("6.1.9-1: no index lists them")
 
         @property
         def btf(self) -> Btf:

@@ -63,13 +63,14 @@ class Types:
         """Ask the headers, else the image."""
         if source.static is None:
             raise HostabiError("no build is known, so no headers and no BTF", advice="name a build")
-        btf = _btf(source.static)
+        static = source.static
+        btf = _btf(static)
         try:
-            return declared(source.static.uapi, btf)
+            return declared(static.uapi, btf)
         except PackageError as error:
             if btf is None:
                 raise
-            return from_image(btf, error.message)
+            return from_image(btf, error.message.removeprefix(f"{static.build.name}: "))
 
 
 SURFACE = Types()
