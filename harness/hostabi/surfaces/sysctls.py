@@ -41,7 +41,15 @@ _RANGES = re.compile(r"\d+(-\d+)?(,\d+(-\d+)?)+|\d+-\d+")
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _KEY = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){15,}")
 """Bytes of a key, as net.core.netdev_rss_key shows them: random once it is used."""
-_OF_A_CPU = re.compile(r"\bcpu\d+\b")
+IFACE = "IFACE"
+"""Stands for any interface that a machine has besides ``lo``; the first one is told."""
+_OF_AN_INTERFACE = re.compile(r"^(net\.[\w-]+\.(?:conf|neigh))\.(?!(?:all|default|lo)\.)[^.]+\.")
+_OF_THE_MACHINE = re.compile(rf"\bcpu\d+\b|\.{IFACE}\.")
+_OF_EACH = (
+    (Kind.VOLATILE, "one for each CPU, and some hold what the kernel measures there"),
+    (Kind.HARDWARE, "of one of the machine's own interfaces"),
+)
+"""How values compare that there are one of for each CPU, and for each interface."""
 _WORD = re.compile(r"[a-z][a-z0-9_-]*")
 _DENIED = (errno.EACCES, errno.EPERM)
 
@@ -135,7 +143,11 @@ def value_of(text: str) -> tuple[Value, Kind]:
 
 def _read(agent: Agent, sandbox: Sandbox | None = None) -> dict[str, Entry]:
     entries = agent.walk(ROOT, contents=_CONTENTS, sandbox=sandbox)
-    return {name_of(entry.path): entry for entry in entries if entry.kind == "f"}
+    found: dict[str, Entry] = {}
+    for entry in entries:
+        if entry.kind == "f":
+            found.setdefault(_OF_AN_INTERFACE.sub(rf"\1.{IFACE}.", name_of(entry.path)), entry)
+    return found
 
 
 def _read_inside(agent: Agent) -> dict[str, Entry]:
@@ -182,8 +194,8 @@ def _kind_of(
     origin = origins().get(name)
     if origin is not None:
         return origin.kind, f"{origin.reason} ({origin.source})"
-    if _OF_A_CPU.search(name):
-        return Kind.VOLATILE, "one for each CPU, and some hold what the kernel measures there"
+    if _OF_THE_MACHINE.search(name):
+        return _OF_EACH[IFACE in name]
     if second is None or _text(second) != text:
         return Kind.VOLATILE, "two looks at one boot differ"
     if _UUID.fullmatch(text.strip()) or _KEY.fullmatch(text.strip()):
@@ -201,7 +213,7 @@ def _within(text: str, known: str) -> bool:
 def _host_facts(
     name: str, entry: Entry, kind: tuple[Kind | None, str], *, unprivileged: bool
 ) -> list[Fact]:
-    presence = Kind.HARDWARE if _OF_A_CPU.search(name) else Kind.VALUE
+    presence = Kind.HARDWARE if _OF_THE_MACHINE.search(name) else Kind.VALUE
     facts = [
         Fact(name, "file", presence),
         Fact(f"{name}#{keys.MODE}", f"{entry.mode & 0o7777:04o}"),

@@ -1,0 +1,172 @@
+"""What a file of the kernel looks like, whatever it says: its format and the names in it.
+
+Formats are told apart by structure, not by the file's name: proc(5) and
+sysfs(5) have a handful of them that most files follow.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Sequence
+
+LINES = 2000
+"""Lines of a file that are looked at."""
+NAMES = 600
+"""Names that are taken from one file; what is longer is no list of keys."""
+
+_NUMBER = re.compile(r"[-+]?(0x)?[0-9a-fA-F]+(\.\d+)?%?|\d[\d,./:-]*")
+_INTEGER = re.compile(r"[-+]?\d+|0x[0-9a-f]+")
+_WORD = re.compile(r"[A-Za-z_][\w.()-]*")
+_KEYED = re.compile(r"\s*([\w#.][\w .()/_-]{0,40}?)\s*:(?:\s+(.*)|$)")
+_RANGE = re.compile(r"[0-9a-f]+-[0-9a-f]+|[0-9a-f]{8,}")
+_HEADER = re.compile(r"[A-Za-z#][\w.<>()#/:-]*")
+_TITLE = re.compile(r"[A-Z][a-z]+( [a-z-]+)+")
+_CHOICE = re.compile(r"[\w+-]+")
+_ORDINAL = re.compile(r"(?i)(cpu|node|type|domain|clock |base |_order_)\d+(?=_|$)")
+"""Names that are numbered by what a machine has or met, such as ``cpu0``."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Shape:
+    """``format`` is empty for an empty file; ``names`` are keys, columns or fields, in order."""
+
+    format: str
+    names: tuple[str, ...] = ()
+
+
+def shape_of(content: bytes) -> Shape:
+    """The shape of a file's content; bounded, and defined for any bytes."""
+    if not content.strip():
+        return Shape("")
+    if b"\0" in content:
+        return Shape("binary")
+    lines = content.decode(errors="backslashreplace").splitlines()[:LINES]
+    rows = [line for line in lines if line.strip()]
+    for look in (_choice, _pairs, _counted, _table, _keyed, _optional, _flat, _names):
+        shape = look(rows)
+        if shape is not None:
+            return Shape(shape.format, _distinct(shape.names))
+    if len(rows) > 1:
+        return Shape("lines")
+    return Shape("number" if _INTEGER.fullmatch(rows[0].strip()) else "line")
+
+
+def _distinct(names: Sequence[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(_ORDINAL.sub(r"\1N", name) for name in names))[:NAMES]
+
+
+def _choice(rows: Sequence[str]) -> Shape | None:
+    """``always [madvise] never``: what can be chosen, and what is (kernel: mm/transhuge.rst)."""
+    words = rows[0].split()
+    chosen = [word for word in words if word[0] == "[" and word[-1] == "]"]
+    if len(rows) != 1 or len(chosen) != 1 or len(words) < 2:
+        return None
+    names = [word.strip("[]") for word in words]
+    return Shape("choice", tuple(names)) if all(map(_CHOICE.fullmatch, names)) else None
+
+
+def _numeric(words: Sequence[str]) -> bool:
+    return all(_NUMBER.fullmatch(word) for word in words)
+
+
+def _pairs(rows: Sequence[str]) -> Shape | None:
+    """``Ip: A B`` above ``Ip: 1 2``, as in /proc/net/snmp."""
+    found: list[str] = []
+    for names, values in zip(rows[::2], rows[1::2], strict=False):
+        head, *columns = names.split()
+        first, *numbers = values.split()
+        if head != first or not head.endswith(":") or len(columns) != len(numbers):
+            return None
+        if not _numeric(numbers) or _numeric(columns):
+            return None
+        found += [f"{head[:-1]}.{column}" for column in columns]
+    return Shape("named pairs", tuple(found)) if found and len(rows) % 2 == 0 else None
+
+
+def _counted(rows: Sequence[str]) -> Shape | None:
+    """Lines of as many numbers each, at most a few words among them."""
+    if any(":" in row.split()[0] for row in rows):
+        return None
+    widths = {len(row.split()) for row in rows}
+    words = [word for row in rows for word in row.split()]
+    strange = [word for word in words if not _NUMBER.fullmatch(word)]
+    if len(widths) != 1 or len(strange) > 2 * len(rows) or not _NUMBER.fullmatch(words[0]):
+        return None
+    width = widths.pop()
+    return Shape(f"{width} fields") if width > 1 and len(strange) <= len(words) / 3 else None
+
+
+def _table(rows: Sequence[str]) -> Shape | None:
+    """A line of column names above all others; rows with names of their own are told as well."""
+    head, rest = rows[0], rows[1:]
+    if "|" in head and rest and "|" in rest[0]:
+        return Shape("table", tuple(rest[0].replace("|", " ").split()))
+    words = head.lstrip("#").split()
+    if len(words) < 3 or not all(_HEADER.fullmatch(word) for word in words):
+        return None
+    first = _KEYED.fullmatch(rest[0]) if rest else None
+    if ":" in words[0] or (first and not first[1].isdigit()):
+        return None
+    titled = [re.split(r"\s{2,}", row.strip())[0] for row in rest]
+    if titled and all(_TITLE.fullmatch(title) for title in titled):
+        columns = re.split(r"\s{2,}", head.strip())
+        return Shape("table", (*columns, *(f"row.{title}" for title in titled)))
+    if rest and not any(_NUMBER.fullmatch(word) for word in rest[0].split()[1:]):
+        return None
+    named = [row.split()[0] for row in rest] if head.startswith("#") else []
+    return Shape("table", (*words, *(f"row.{name}" for name in named)))
+
+
+def _keyed(rows: Sequence[str]) -> Shape | None:
+    """``KEY: VALUE``; where values are ``NAME NUMBER`` in turn, those are names too."""
+    matches = [match for row in rows if (match := _KEYED.match(row))]
+    if len(matches) * 2 < len(rows):
+        return None
+    found: list[str] = []
+    for match in matches:
+        key, words = match[1], (match[2] or "").split()
+        if not re.search("[A-Za-z]", key) or _RANGE.fullmatch(key) or not key[0].isalpha():
+            continue
+        subs, values = words[::2], words[1::2]
+        nested = len(subs) == len(values) and len(subs) > 1 and _numeric(values)
+        if nested and not any(_NUMBER.fullmatch(sub) for sub in subs):
+            found += [f"{key}.{sub}" for sub in subs]
+        else:
+            found.append(key)
+    return Shape("keyed", tuple(found))
+
+
+def _optional(rows: Sequence[str]) -> Shape | None:
+    """Mounts, proc_pid_mountinfo(5): optional fields stand before a lone dash."""
+    split = [row.partition(" - ")[0].split() for row in rows if " - " in row]
+    if len(split) != len(rows) or any(len(words) < 6 for words in split):
+        return None
+    tags = [word.partition(":")[0] for words in split for word in words[6:]]
+    return Shape("mounts", tuple(tags))
+
+
+def _flat(rows: Sequence[str]) -> Shape | None:
+    """``KEY NUMBER ...`` or ``KEY NAME=VALUE ...``."""
+    found: list[str] = []
+    for row in rows:
+        key, *words = row.split()
+        if not words or not _WORD.fullmatch(key):
+            return None
+        if all("=" in word for word in words):
+            found += [f"{key}.{word.partition('=')[0]}" for word in words]
+        elif _numeric(words):
+            found.append(key)
+        else:
+            return None
+    return Shape("flat keyed", tuple(found))
+
+
+def _names(rows: Sequence[str]) -> Shape | None:
+    """One name a line, with or without the same word before it, as in /proc/filesystems."""
+    split = [row.split() for row in rows]
+    before = {words[0] for words in split if len(words) == 2}
+    alone = [words[-1] for words in split if len(words) <= 2 and _WORD.fullmatch(words[-1])]
+    if len(alone) != len(rows) or len(rows) < 2 or len(before) > 1:
+        return None
+    return Shape("names", tuple(alone))

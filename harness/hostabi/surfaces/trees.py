@@ -1,0 +1,125 @@
+"""Trees of files that the kernel makes: one set of facts for each file, and who may use it.
+
+Facts of a file ``NAME``: itself (``file``, ``directory``, ``link`` ...), ``#mode``,
+``#owner``, ``#format``, ``#key.KEY`` for each name in it, ``#target`` of a link, and
+``#access#VIEW``: hidden, readable or writable for somebody with fewer privileges.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from hostabi.agent.client import Agent
+from hostabi.agent.program import Sandbox
+from hostabi.agent.records import Entry
+from hostabi.diff import keys
+from hostabi.errors import CallError
+from hostabi.model import Fact, Kind
+from hostabi.surfaces.probing import View
+from hostabi.surfaces.shapes import shape_of
+
+OWNER, FORMAT, TARGET, KEY = "owner", "format", "target", "key"
+TIMEOUT = 30.0
+"""Seconds that one walk may take."""
+
+_TYPES = {
+    "f": "file",
+    "d": "directory",
+    "l": "link",
+    "c": "character device",
+    "b": "block device",
+    "p": "pipe",
+    "s": "socket",
+}
+_NOBODY = 65534
+_DIGITS = re.compile(r"\d+")
+
+Tree = dict[str, Entry]
+"""Entries by the name that facts give them."""
+
+
+def sandbox(agent: Agent, view: View, *, own_proc: bool = False, own_sys: bool = False) -> Sandbox:
+    """Where ``view`` looks from; mounts of its own only where it has namespaces of its own."""
+    plain = Sandbox(
+        timeout=TIMEOUT,
+        own_proc=own_proc and bool(view.namespaces),
+        own_sys=own_sys and bool(view.namespaces),
+    )
+    return view.sandbox(plain, euid=agent.hello.euid)
+
+
+def look(
+    agent: Agent,
+    path: str,
+    box: Sandbox,
+    *,
+    contents: int = 0,
+    depth: int = 0,
+    skip_numbers: bool = False,
+) -> list[Entry]:
+    """The entries of a tree, itself first; none where it is not there or not to be had."""
+    try:
+        return agent.walk(
+            path, sandbox=box, contents=contents, depth=depth, skip_numbers=skip_numbers
+        )
+    except CallError:
+        return []
+
+
+def entry_facts(
+    name: str, entry: Entry, kind: Kind = Kind.VALUE, *, shape: bool = True
+) -> list[Fact]:
+    """What is told of one entry by whoever looked at it; ``kind`` is how its presence compares."""
+    facts = [Fact(name, _TYPES.get(entry.kind, "unknown"), kind, how="walk")]
+    if entry.kind == "l":
+        if entry.target and not entry.target.startswith("/"):
+            target = _DIGITS.sub("N", entry.target)
+            facts.append(Fact(f"{name}#{TARGET}", target, kind, how="walk"))
+    else:
+        facts.append(Fact(f"{name}#{keys.MODE}", f"{entry.mode & 0o7777:04o}", kind, how="walk"))
+    if entry.content is not None and shape:
+        facts += shape_facts(name, entry.content, kind)
+    return facts
+
+
+def shape_facts(name: str, content: bytes, kind: Kind = Kind.VALUE) -> list[Fact]:
+    """The format of a file and the names in it."""
+    shape = shape_of(content)
+    if not shape.format:
+        return []
+    facts = [Fact(f"{name}#{FORMAT}", shape.format, kind, how="read")]
+    return facts + [Fact(f"{name}#{KEY}.{each}", "there", kind, how="read") for each in shape.names]
+
+
+def owner_fact(name: str, entry: Entry, process: int = -1, kind: Kind = Kind.VALUE) -> Fact:
+    """Whose an entry is; ``process`` is the user of the process that it belongs to."""
+    known = {0: "root", _NOBODY: "nobody"}
+    value = "process" if entry.uid == process else known.get(entry.uid, str(entry.uid))
+    return Fact(f"{name}#{OWNER}", value, kind, how="walk")
+
+
+def access_facts(tree: Tree, seen: Tree, view: View, kinds: Mapping[str, Kind]) -> list[Fact]:
+    """What ``view`` may do with each entry of ``tree``; nothing when it could not look at all."""
+    if not seen:
+        return []
+    return [
+        Fact(
+            f"{name}#{keys.ACCESS}#{view.name}",
+            access_of(seen.get(name)),
+            kinds.get(name, Kind.VALUE),
+            how="walk",
+        )
+        for name in tree
+    ]
+
+
+def access_of(entry: Entry | None) -> str:
+    """From whether it could be opened and read; a folder or link is readable when it was read."""
+    if entry is None:
+        return keys.HIDDEN
+    if entry.writable:
+        return keys.WRITABLE
+    if entry.kind == "f":
+        return keys.HIDDEN if entry.content is None else keys.READABLE
+    return keys.HIDDEN if entry.error else keys.READABLE

@@ -1,0 +1,112 @@
+"""What the shape of a kernel's file is taken to be."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hostabi.agent.records import Entry
+from hostabi.surfaces import procfs, sysctls, sysfs, trees
+from hostabi.surfaces.shapes import shape_of
+
+CASES = {
+    "status": (b"Name:\tcat\nCapEff:\t000001ff\n", "keyed", {"Name", "CapEff"}),
+    "meminfo": (b"MemTotal:  1 kB\nActive(anon):  2 kB\n", "keyed", {"MemTotal", "Active(anon)"}),
+    "smaps": (
+        b"00400000-00401000 r--p 00000000 00:01 1 /a\nSize:  4 kB\nVmFlags: rd mr\n",
+        "keyed",
+        {"Size", "VmFlags"},
+    ),
+    "sockstat": (
+        b"TCP: inuse 1 orphan 0\nRAW: inuse 0\n",
+        "keyed",
+        {"TCP.inuse", "TCP.orphan", "RAW"},
+    ),
+    "snmp": (b"Ip: Forwarding TTL\nIp: 1 64\n", "named pairs", {"Ip.Forwarding", "Ip.TTL"}),
+    "vmstat": (b"nr_free 1\nnr_zone 2\n", "flat keyed", {"nr_free", "nr_zone"}),
+    "stat": (b"cpu  1 2\ncpu0 1 2\nbtime 3\n", "flat keyed", {"cpu", "cpuN", "btime"}),
+    "pressure": (b"some avg10=0.00 total=5\n", "flat keyed", {"some.avg10", "some.total"}),
+    "cgroups": (
+        b"#subsys_name\thierarchy\tnum_cgroups\tenabled\ncpu\t0\t1\t1\n",
+        "table",
+        {"subsys_name", "hierarchy", "num_cgroups", "enabled", "row.cpu"},
+    ),
+    "limits": (
+        b"Limit        Soft Limit  Hard Limit  Units\nMax cpu time  unlimited  1  seconds\n",
+        "table",
+        {"Limit", "Soft Limit", "Hard Limit", "Units", "row.Max cpu time"},
+    ),
+    "tcp": (b"  sl  local_address rem_address\n   0: 00:00 01:00\n", "table", {"sl"}),
+    "filesystems": (b"nodev\tsysfs\n\text4\n", "names", {"sysfs", "ext4"}),
+    "mountinfo": (
+        b"1 1 0:2 / / rw shared:1 master:2 - tmpfs none rw\n",
+        "mounts",
+        {"shared", "master"},
+    ),
+    "choice": (b"always [madvise] never\n", "choice", {"always", "madvise", "never"}),
+    "fields": (b"1 (cat) R 1 2 3 4 5 6\n", "9 fields", set()),
+    "number": (b"-5\n", "number", set()),
+    "binary": (b"a\0b", "binary", set()),
+    "empty": (b"\n", "", set()),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_file_has_a_shape(name: str) -> None:
+    content, layout, names = CASES[name]
+    shape = shape_of(content)
+    assert shape.format == layout
+    assert names <= set(shape.names)
+
+
+@given(st.binary(max_size=300) | st.text("aA1:# \n\t.-=[]|", max_size=300).map(str.encode))
+def test_any_bytes_have_one(content: bytes) -> None:
+    shape = shape_of(content)
+    assert len(set(shape.names)) == len(shape.names)
+    assert bool(shape.format) == bool(content.strip())
+
+
+def entry(path: str, kind: str = "f", **rest: object) -> Entry:
+    fields: dict[str, object] = {
+        "mode": 0o444, "uid": 0, "gid": 0, "size": 0, "rdev": 0, "target": "",
+        "content": b"", "error": 0, "writable": False, **rest,
+    }  # fmt: skip
+    return Entry(path=path, kind=kind, **fields)  # type: ignore[arg-type]
+
+
+def test_what_a_machine_numbers_has_one_name() -> None:
+    paths = ("task/12/stat", "task/13/stat", "fd/3", "fdinfo/4", "map_files/00-1f", "fs/vda-8/x")
+    found = procfs.names([entry(f"/proc/self/{path}") for path in paths], "/proc/self", "PID",
+                         frozenset({"vda"}))  # fmt: skip
+    assert set(found) == {"PID/task/TID/stat", "PID/fd/FD", "PID/fdinfo/FD", "PID/fs/DEVICE/x"}
+    general = sysfs._general("devices/system/cpu/cpu12/online", frozenset())
+    assert general == "devices/system/cpu/cpuN/online"
+
+
+def test_access_is_what_could_be_done() -> None:
+    assert trees.access_of(None) == "hidden"
+    assert trees.access_of(entry("/a", content=None)) == "hidden"
+    assert trees.access_of(entry("/a")) == "readable"
+    assert trees.access_of(entry("/a", writable=True)) == "writable"
+    assert trees.access_of(entry("/a", "l", error=13)) == "hidden"
+
+
+def test_a_links_target_has_no_numbers() -> None:
+    facts = trees.entry_facts("ns/mnt", entry("/x", "l", target="mnt:[4026531840]"))
+    assert [(fact.key, fact.value) for fact in facts] == [
+        ("ns/mnt", "link"),
+        ("ns/mnt#target", "mnt:[N]"),
+    ]
+
+
+def test_interfaces_beyond_lo_are_one() -> None:
+    class Walked:
+        def walk(self, *_: object, **__: object) -> list[Entry]:
+            names = ("all", "lo", "eth0", "wlan0")
+            return [entry(f"/proc/sys/net/ipv4/conf/{name}/forwarding") for name in names]
+
+    found = sysctls._read(Walked())  # type: ignore[arg-type]
+    names = [name.removeprefix("net.ipv4.conf.") for name in found]
+    assert names == ["all.forwarding", "lo.forwarding", "IFACE.forwarding"]
+    assert found["net.ipv4.conf.IFACE.forwarding"].path.count("eth0") == 1
