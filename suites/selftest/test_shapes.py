@@ -45,7 +45,12 @@ CASES = {
         {"shared", "master"},
     ),
     "choice": (b"always [madvise] never\n", "choice", {"always", "madvise", "never"}),
-    "fields": (b"1 (cat) R 1 2 3 4 5 6\n", "9 fields", set()),
+    "fields": (b"1 (cat) R 1 2 3 4 5 6\n", "fields", set()),
+    "ksm_stat": (
+        b"ksm_rmap_items 0\nksm_zero_pages 0\nksm_merge_any: no\n",
+        "flat keyed",
+        {"ksm_rmap_items", "ksm_merge_any"},
+    ),
     "number": (b"-5\n", "number", set()),
     "binary": (b"a\0b", "binary", set()),
     "empty": (b"\n", "", set()),
@@ -58,6 +63,15 @@ def test_a_file_has_a_shape(name: str) -> None:
     shape = shape_of(content)
     assert shape.format == layout
     assert names <= set(shape.names)
+
+
+def test_fields_without_names_are_counted() -> None:
+    assert shape_of(b"1 (cat) R 1 2 3 4 5 6\n").fields == 9
+    facts = trees.shape_facts("stat", b"1 2\n3 4\n")
+    assert [(fact.key, fact.value) for fact in facts] == [
+        ("stat#format", "fields"),
+        ("stat#size", 2),
+    ]
 
 
 @given(st.binary(max_size=300) | st.text("aA1:# \n\t.-=[]|", max_size=300).map(str.encode))

@@ -29,10 +29,14 @@ _ORDINAL = re.compile(r"(?i)(cpu|node|type|domain|clock |base |_order_)\d+(?=_|$
 
 @dataclasses.dataclass(frozen=True)
 class Shape:
-    """``format`` is empty for an empty file; ``names`` are keys, columns or fields, in order."""
+    """``format`` is empty for an empty file; ``names`` are keys or columns, in order.
+
+    ``fields`` is how many there are in each line, where all are numbers without names.
+    """
 
     format: str
     names: tuple[str, ...] = ()
+    fields: int = 0
 
 
 def shape_of(content: bytes) -> Shape:
@@ -46,7 +50,7 @@ def shape_of(content: bytes) -> Shape:
     for look in (_choice, _pairs, _counted, _table, _keyed, _optional, _flat, _names):
         shape = look(rows)
         if shape is not None:
-            return Shape(shape.format, _distinct(shape.names))
+            return dataclasses.replace(shape, names=_distinct(shape.names))
     if len(rows) > 1:
         return Shape("lines")
     return Shape("number" if _INTEGER.fullmatch(rows[0].strip()) else "line")
@@ -94,7 +98,8 @@ def _counted(rows: Sequence[str]) -> Shape | None:
     if len(widths) != 1 or len(strange) > 2 * len(rows) or not _NUMBER.fullmatch(words[0]):
         return None
     width = widths.pop()
-    return Shape(f"{width} fields") if width > 1 and len(strange) <= len(words) / 3 else None
+    few = len(strange) <= len(words) / 3
+    return Shape("fields", fields=width) if width > 1 and few else None
 
 
 def _table(rows: Sequence[str]) -> Shape | None:
@@ -147,19 +152,23 @@ def _optional(rows: Sequence[str]) -> Shape | None:
 
 
 def _flat(rows: Sequence[str]) -> Shape | None:
-    """``KEY NUMBER ...`` or ``KEY NAME=VALUE ...``."""
+    """``KEY NUMBER ...`` or ``KEY NAME=VALUE ...``, but for a few with one word among them."""
     found: list[str] = []
+    odd = 0
     for row in rows:
         key, *words = row.split()
+        key = key.removesuffix(":")
         if not words or not _WORD.fullmatch(key):
             return None
         if all("=" in word for word in words):
             found += [f"{key}.{word.partition('=')[0]}" for word in words]
-        elif _numeric(words):
-            found.append(key)
-        else:
+            continue
+        found.append(key)
+        strange = sum(not _NUMBER.fullmatch(word) for word in words)
+        if strange > 1:
             return None
-    return Shape("flat keyed", tuple(found))
+        odd += strange
+    return Shape("flat keyed", tuple(found)) if odd * 2 <= len(rows) else None
 
 
 def _names(rows: Sequence[str]) -> Shape | None:

@@ -1,7 +1,8 @@
 """Trees of files that the kernel makes: one set of facts for each file, and who may use it.
 
 Facts of a file ``NAME``: itself (``file``, ``directory``, ``link`` ...), ``#mode``,
-``#owner``, ``#format``, ``#key.KEY`` for each name in it, ``#target`` of a link, and
+``#owner``, ``#format``, ``#key.KEY`` for each name in it, ``#size`` for
+fields without names, ``#target`` of a link, and
 ``#access#VIEW``: hidden, readable or writable for somebody with fewer privileges.
 """
 
@@ -89,6 +90,8 @@ def shape_facts(name: str, content: bytes, kind: Kind = Kind.VALUE) -> list[Fact
     if not shape.format:
         return []
     facts = [Fact(f"{name}#{FORMAT}", shape.format, kind, how="read")]
+    if shape.fields:
+        facts.append(Fact(f"{name}#{keys.SIZE}", shape.fields, kind, how="read"))
     return facts + [Fact(f"{name}#{KEY}.{each}", "there", kind, how="read") for each in shape.names]
 
 
