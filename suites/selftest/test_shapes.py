@@ -38,6 +38,11 @@ CASES = {
         {"Limit", "Soft Limit", "Hard Limit", "Units", "row.Max cpu time"},
     ),
     "tcp": (b"  sl  local_address rem_address\n   0: 00:00 01:00\n", "table", {"sl"}),
+    "unix": (
+        b"Num       RefCount Protocol Flags\nffff8000: 00000002 00000000 00010000\n",
+        "table",
+        {"Num", "RefCount", "Protocol", "Flags"},
+    ),
     "filesystems": (b"nodev\tsysfs\n\text4\n", "names", {"sysfs", "ext4"}),
     "mountinfo": (
         b"1 1 0:2 / / rw shared:1 master:2 - tmpfs none rw\n",
@@ -52,6 +57,8 @@ CASES = {
         {"ksm_rmap_items", "ksm_merge_any"},
     ),
     "number": (b"-5\n", "number", set()),
+    "text": (b"0::/a\n", "text", set()),
+    "lines": (b"1:cpu:/a\n0::/a\n", "text", set()),
     "binary": (b"a\0b", "binary", set()),
     "empty": (b"\n", "", set()),
 }

@@ -51,9 +51,8 @@ def shape_of(content: bytes) -> Shape:
         shape = look(rows)
         if shape is not None:
             return dataclasses.replace(shape, names=_distinct(shape.names))
-    if len(rows) > 1:
-        return Shape("lines")
-    return Shape("number" if _INTEGER.fullmatch(rows[0].strip()) else "line")
+    # how many lines a text has says what went on, not what it is
+    return Shape("number" if _INTEGER.fullmatch("".join(rows).strip()) else "text")
 
 
 def _distinct(names: Sequence[str]) -> tuple[str, ...]:
@@ -111,7 +110,8 @@ def _table(rows: Sequence[str]) -> Shape | None:
     if len(words) < 3 or not all(_HEADER.fullmatch(word) for word in words):
         return None
     first = _KEYED.fullmatch(rest[0]) if rest else None
-    if ":" in words[0] or (first and not first[1].isdigit()):
+    numbered = first is not None and (first[1].isdigit() or _RANGE.fullmatch(first[1]))
+    if ":" in words[0] or (first and not numbered):
         return None
     titled = [re.split(r"\s{2,}", row.strip())[0] for row in rest]
     if titled and all(_TITLE.fullmatch(title) for title in titled):
