@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import subprocess
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from hostabi.agent.records import Entry
+from hostabi.model import Fact
 from hostabi.surfaces import procfs, sysctls, sysfs, trees
 from hostabi.surfaces.shapes import shape_of
 
@@ -57,6 +61,9 @@ CASES = {
         {"ksm_rmap_items", "ksm_merge_any"},
     ),
     "number": (b"-5\n", "number", set()),
+    "one choice": (b"[none]\n", "choice", {"none"}),
+    "words": (b"tsc hpet acpi_pm\n", "text", set()),
+    "columns": (b"entries  in_hit out_hit\n", "table", {"entries", "in_hit", "out_hit"}),
     "text": (b"0::/a\n", "text", set()),
     "lines": (b"1:cpu:/a\n0::/a\n", "text", set()),
     "binary": (b"a\0b", "binary", set()),
@@ -131,3 +138,34 @@ def test_interfaces_beyond_lo_are_one() -> None:
     names = [name.removeprefix("net.ipv4.conf.") for name in found]
     assert names == ["all.forwarding", "lo.forwarding", "IFACE.forwarding"]
     assert found["net.ipv4.conf.IFACE.forwarding"].path.count("eth0") == 1
+
+
+@pytest.mark.parametrize("name", [name for name in CASES if CASES[name][2]])
+def test_a_reproducer_finds_each_name(name: str, tmp_path: Path) -> None:
+    content, _, names = CASES[name]
+    file = tmp_path / "file"
+
+    def exits(key: str, text: bytes) -> int:
+        file.write_bytes(text)
+        made = trees.reproducer(str(file), f"key.{key}", Fact(f"x#key.{key}", "there"))
+        assert made is not None
+        return subprocess.run(["sh", "-c", made.text], check=False).returncode
+
+    for key in names:
+        assert exits(key, content) == 0
+        assert exits(key, b"other: 1\n") == 1
+
+
+def test_a_reproducer_tells_a_value(tmp_path: Path) -> None:
+    for text, value, code in ((b"a [b] c", "b", 0), (b"a [b] c", "a", 1), (b"7\n", "7", 0)):
+        (tmp_path / "file").write_bytes(text)
+        made = trees.reproducer(str(tmp_path / "file"), "value", Fact("x#value", value))
+        assert made is not None
+        assert subprocess.run(["sh", "-c", made.text], check=False).returncode == code
+
+
+def test_a_link_to_a_known_file_is_that_file() -> None:
+    link = entry("/sys/kernel/kexec_loaded", "l", target="kexec/loaded")
+    file = entry("/sys/kernel/kexec/loaded")
+    assert sysfs._followed(link, {file.path: file}) is file
+    assert sysfs._followed(link, {}) is link

@@ -11,7 +11,7 @@ from hostabi.model import Fact, Variant
 from hostabi.surfaces import sysctls, trees
 from hostabi.surfaces.probing import HOST, USER, USERNS, View, load
 from hostabi.surfaces.procfs_descriptors import DESCRIPTORS
-from hostabi.surfaces.reproducers import Reproducer, file_has_mode, file_is_there
+from hostabi.surfaces.reproducers import Reproducer
 from hostabi.surfaces.source import Source
 from hostabi.surfaces.trees import Tree
 
@@ -26,6 +26,7 @@ _ACCESS = 1
 _ELSEWHERE = frozenset({"sys", "self", "thread-self"})
 """Folders told by the surface ``sysctls``, or as a process."""
 _RANGE = re.compile(r"[0-9a-f]+-[0-9a-f]+")
+_STANDS_FOR = re.compile(r"/(TID|FD|N|DEVICE)(/|$)")
 _DIGITS = re.compile(r"\d+")
 _THREAD = f"{PID}/task/TID/"
 """A thread's files, which look as those of its process do."""
@@ -77,9 +78,10 @@ class Procfs:
         if name.startswith("fd."):
             return DESCRIPTORS.reproducer(fact, agent)
         path = f"{ROOT}/{name}".replace(f"{ROOT}/{PID}", f"{ROOT}/self", 1)
-        if aspect == "mode" and isinstance(fact.value, str):
-            return file_has_mode(path, fact.value)
-        return None if aspect else file_is_there(path)
+        # which thread, descriptor or device it was is nothing that can be named again
+        if _STANDS_FOR.search(name):
+            return None
+        return trees.reproducer(path, aspect, fact)
 
 
 SURFACE = Procfs()

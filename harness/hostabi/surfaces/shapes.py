@@ -22,6 +22,7 @@ _KEYED = re.compile(r"\s*([\w#.][\w .()/_-]{0,40}?)\s*:(?:\s+(.*)|$)")
 _RANGE = re.compile(r"[0-9a-f]+-[0-9a-f]+|[0-9a-f]{8,}")
 _HEADER = re.compile(r"[A-Za-z#][\w.<>()#/:-]*")
 _TITLE = re.compile(r"[A-Z][a-z]+( [a-z-]+)+")
+_APART = re.compile(r"[A-Z]|\s{2,}|\t")
 _CHOICE = re.compile(r"[\w+-]+")
 _ORDINAL = re.compile(r"(?i)(cpu|node|type|domain|clock |base |_order_)\d+(?=_|$)")
 """Names that are numbered by what a machine has or met, such as ``cpu0``."""
@@ -63,7 +64,7 @@ def _choice(rows: Sequence[str]) -> Shape | None:
     """``always [madvise] never``: what can be chosen, and what is (kernel: mm/transhuge.rst)."""
     words = rows[0].split()
     chosen = [word for word in words if word[0] == "[" and word[-1] == "]"]
-    if len(rows) != 1 or len(chosen) != 1 or len(words) < 2:
+    if len(rows) != 1 or len(chosen) != 1:
         return None
     names = [word.strip("[]") for word in words]
     return Shape("choice", tuple(names)) if all(map(_CHOICE.fullmatch, names)) else None
@@ -107,11 +108,7 @@ def _table(rows: Sequence[str]) -> Shape | None:
     if "|" in head and rest and "|" in rest[0]:
         return Shape("table", tuple(rest[0].replace("|", " ").split()))
     words = head.lstrip("#").split()
-    if len(words) < 3 or not all(_HEADER.fullmatch(word) for word in words):
-        return None
-    first = _KEYED.fullmatch(rest[0]) if rest else None
-    numbered = first is not None and (first[1].isdigit() or _RANGE.fullmatch(first[1]))
-    if ":" in words[0] or (first and not numbered):
+    if not _are_columns(head, words, rest):
         return None
     titled = [re.split(r"\s{2,}", row.strip())[0] for row in rest]
     if titled and all(_TITLE.fullmatch(title) for title in titled):
@@ -121,6 +118,17 @@ def _table(rows: Sequence[str]) -> Shape | None:
         return None
     named = [row.split()[0] for row in rest] if head.startswith("#") else []
     return Shape("table", (*words, *(f"row.{name}" for name in named)))
+
+
+def _are_columns(head: str, words: Sequence[str], rest: Sequence[str]) -> bool:
+    """Whether a first line can be the names of columns of those below it."""
+    if len(words) < 3 or ":" in words[0] or not all(map(_HEADER.fullmatch, words)):
+        return False
+    if not rest:
+        # column names stand apart or are capitalised; a plain list of words has neither
+        return bool(_APART.search(head.strip()))
+    first = _KEYED.fullmatch(rest[0])
+    return first is None or first[1].isdigit() or bool(_RANGE.fullmatch(first[1]))
 
 
 def _keyed(rows: Sequence[str]) -> Shape | None:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import posixpath
 import re
 from collections.abc import Iterator
 
 from hostabi.agent.client import Agent
 from hostabi.agent.records import Entry
-from hostabi.diff import keys
 from hostabi.model import Fact, Kind, Variant
 from hostabi.surfaces import trees
 from hostabi.surfaces.probing import HOST, USER, USERNS, View, load
-from hostabi.surfaces.reproducers import Reproducer, file_has_mode, file_is_there
+from hostabi.surfaces.reproducers import Reproducer
 from hostabi.surfaces.shapes import shape_of
 from hostabi.surfaces.source import Source
 from hostabi.surfaces.trees import Tree
@@ -34,6 +34,7 @@ _ROOTS: tuple[tuple[str, int], ...] = (
     ("/kernel/cgroup", 1),
     ("/kernel/config", 1),
     ("/kernel/iommu_groups", 1),
+    ("/kernel/kexec", 1),
     ("/kernel/mm", 4),
     ("/kernel/reboot", 1),
     ("/kernel/sched_ext", 1),
@@ -115,9 +116,7 @@ class Sysfs:
         if any(part in name for part in ("DEVICE", "SIZE", "/N/")) or "#" in aspect:
             return None
         path = f"{ROOT}/{_FIRST.sub('0', name)}"
-        if aspect == keys.MODE and isinstance(fact.value, str):
-            return file_has_mode(path, fact.value)
-        return None if aspect else file_is_there(path)
+        return trees.reproducer(path, aspect, fact)
 
 
 SURFACE = Sysfs()
@@ -137,7 +136,16 @@ def _tree(agent: Agent, view: View, contents: int) -> Tree:
             name = _general(entry.path.removeprefix(ROOT).strip("/"), devices)
             if name:
                 found.setdefault(name, entry)
-    return dict(sorted(found.items()))
+    by_path = {entry.path: entry for entry in found.values()}
+    return {name: _followed(entry, by_path) for name, entry in sorted(found.items())}
+
+
+def _followed(entry: Entry, by_path: dict[str, Entry]) -> Entry:
+    """What a link to another of the entries leads to: who reads the name gets that."""
+    if entry.kind != "l":
+        return entry
+    path = posixpath.normpath(posixpath.join(posixpath.dirname(entry.path), entry.target))
+    return by_path.get(path, entry)
 
 
 def _general(name: str, devices: frozenset[str]) -> str:
@@ -160,6 +168,6 @@ def _value(name: str, entry: Entry, kind: Kind) -> Iterator[Fact]:
     compared = Kind.HARDWARE if kind is Kind.HARDWARE else Kind.DEFAULT
     if shape_of(entry.content).format == "choice":
         chosen = next(word for word in text.split() if word.startswith("["))
-        yield Fact(f"{name}#value", chosen.strip("[]"), compared, how="read")
+        yield Fact(f"{name}#{trees.VALUE}", chosen.strip("[]"), compared, how="read")
     elif _SETTINGS.search(name) and entry.mode & 0o200 and len(text.splitlines()) < 2:
-        yield Fact(f"{name}#value", text, compared, how="read")
+        yield Fact(f"{name}#{trees.VALUE}", text, compared, how="read")

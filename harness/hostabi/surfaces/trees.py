@@ -2,8 +2,8 @@
 
 Facts of a file ``NAME``: itself (``file``, ``directory``, ``link`` ...), ``#mode``,
 ``#owner``, ``#format``, ``#key.KEY`` for each name in it, ``#size`` for
-fields without names, ``#target`` of a link, and
-``#access#VIEW``: hidden, readable or writable for somebody with fewer privileges.
+fields without names, ``#target`` of a link, ``#value`` of a
+setting, and ``#access#VIEW``: hidden, readable or writable for somebody with fewer privileges.
 """
 
 from __future__ import annotations
@@ -18,9 +18,17 @@ from hostabi.diff import keys
 from hostabi.errors import CallError
 from hostabi.model import Fact, Kind
 from hostabi.surfaces.probing import View
+from hostabi.surfaces.reproducers import (
+    Reproducer,
+    file_has_mode,
+    file_is_there,
+    file_matches,
+    quoted,
+    shell,
+)
 from hostabi.surfaces.shapes import shape_of
 
-OWNER, FORMAT, TARGET, KEY = "owner", "format", "target", "key"
+OWNER, FORMAT, TARGET, KEY, VALUE = "owner", "format", "target", "key", "value"
 TIMEOUT = 30.0
 """Seconds that one walk may take."""
 
@@ -126,3 +134,38 @@ def access_of(entry: Entry | None) -> str:
     if entry.kind == "f":
         return keys.HIDDEN if entry.content is None else keys.READABLE
     return keys.HIDDEN if entry.error else keys.READABLE
+
+
+def reproducer(path: str, aspect: str, fact: Fact) -> Reproducer | None:
+    """Shell lines for what root sees of the file ``path``; None for what it takes more to see."""
+    if not aspect:
+        return file_is_there(path)
+    if aspect == keys.MODE and isinstance(fact.value, str):
+        return file_has_mode(path, fact.value)
+    if aspect == VALUE and isinstance(fact.value, str):
+        text, name = quoted(fact.value), quoted(path)
+        lines = (
+            f"value=$(cat {name}) || exit 3",
+            f'test "$value" = {text} || case "$value" in *"["{text}"]"*) true;; *) false;; esac',
+        )
+        return shell(*lines, about=f"{path} is {fact.value}")
+    if aspect.startswith(f"{KEY}."):
+        name = aspect.partition(".")[2]
+        return file_matches(path, _pattern(name), f"has {name}")
+    return None
+
+
+def _pattern(name: str) -> str:
+    """Finds a name that :mod:`hostabi.surfaces.shapes` found, wherever its format has names."""
+    if name.startswith("row."):
+        return f"^{_literal(name.removeprefix('row.'))}[[:space:]]"
+    whole = f"(^|[[:space:]#|[]){_literal(name)}([[:space:]:=(|]|[]]|$)"
+    head, _, last = name.partition(".")
+    if not last:
+        return whole
+    return f"{whole}|^{_literal(head)}[: ](.*[[:space:]])?{_literal(last)}([[:space:]:=]|$)"
+
+
+def _literal(name: str) -> str:
+    text = "".join(each if each.isalnum() or each in "_- " else f"[{each}]" for each in name)
+    return re.sub(r"(?<=[a-z_ ])N(?=_|$)", "[0-9]+", text)
