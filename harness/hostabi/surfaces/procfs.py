@@ -81,7 +81,7 @@ class Procfs:
         # which thread, descriptor or device it was is nothing that can be named again
         if _STANDS_FOR.search(name):
             return None
-        return trees.reproducer(path, aspect, fact)
+        return trees.reproducer(path, aspect, fact, MODULES)
 
 
 SURFACE = Procfs()

@@ -116,7 +116,7 @@ class Sysfs:
         if any(part in name for part in ("DEVICE", "SIZE", "/N/")) or "#" in aspect:
             return None
         path = f"{ROOT}/{_FIRST.sub('0', name)}"
-        return trees.reproducer(path, aspect, fact)
+        return trees.reproducer(path, aspect, fact, _LOADED)
 
 
 SURFACE = Sysfs()

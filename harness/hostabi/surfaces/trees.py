@@ -8,6 +8,7 @@ setting, and ``#access#VIEW``: hidden, readable or writable for somebody with fe
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Mapping
 
@@ -136,8 +137,18 @@ def access_of(entry: Entry | None) -> str:
     return keys.HIDDEN if entry.error else keys.READABLE
 
 
-def reproducer(path: str, aspect: str, fact: Fact) -> Reproducer | None:
-    """Shell lines for what root sees of the file ``path``; None for what it takes more to see."""
+def reproducer(
+    path: str, aspect: str, fact: Fact, modules: tuple[str, ...] = ()
+) -> Reproducer | None:
+    """Shell lines for what root sees of the file ``path``; None for what it takes more to see.
+
+    ``modules`` were loaded when it was looked at.
+    """
+    made = _reproducer(path, aspect, fact)
+    return made and dataclasses.replace(made, modules=modules)
+
+
+def _reproducer(path: str, aspect: str, fact: Fact) -> Reproducer | None:
     if not aspect:
         return file_is_there(path)
     if aspect == keys.MODE and isinstance(fact.value, str):
