@@ -43,6 +43,8 @@ _TYPES = {
     "s": "socket",
 }
 _NOBODY = 65534
+_OF_EACH = re.compile(r"(?i)(cpu|node|domain)N$")
+"""Names of which there is one for each processor, or none where there is but one."""
 _DIGITS = re.compile(r"\d+")
 
 Tree = dict[str, Entry]
@@ -101,7 +103,10 @@ def shape_facts(name: str, content: bytes, kind: Kind = Kind.VALUE) -> list[Fact
     facts = [Fact(f"{name}#{FORMAT}", shape.format, kind, how="read")]
     if shape.fields:
         facts.append(Fact(f"{name}#{keys.SIZE}", shape.fields, kind, how="read"))
-    return facts + [Fact(f"{name}#{KEY}.{each}", "there", kind, how="read") for each in shape.names]
+    for each in shape.names:
+        looser = Kind.HARDWARE if _OF_EACH.search(each) else kind
+        facts.append(Fact(f"{name}#{KEY}.{each}", "there", looser, how="read"))
+    return facts
 
 
 def owner_fact(name: str, entry: Entry, process: int = -1, kind: Kind = Kind.VALUE) -> Fact:
