@@ -83,7 +83,9 @@ class Shallow:
 
     def only(self, surface: str, subjects: Collection[str]) -> Capture:
         """A capture with nothing but the facts about ``subjects``."""
-        facts = [fact for fact in self.facts(surface) if keys.subject(fact.key) in subjects]
+        # what is not known whole has to say so, or what is missing would count as gone
+        kept = {*subjects, keys.INCOMPLETE}
+        facts = [fact for fact in self.facts(surface) if keys.subject(fact.key) in kept]
         return Capture(
             build=self.form.build,
             line=self.form.line,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import textwrap
 from collections.abc import Iterable, Sequence
 from functools import cached_property
 
@@ -17,7 +18,7 @@ from hostabi.diff.ledger import Ledger
 from hostabi.diff.shallow import Shallow
 from hostabi.diff.verdict import Verdict, judge
 from hostabi.errors import InputError
-from hostabi.model import Class, Fact, Finding
+from hostabi.model import Capture, Class, Fact, Finding
 
 _LISTED = 40
 """Facts that a list names."""
@@ -112,8 +113,10 @@ class Library:
             subject=key,
             seen={
                 fact: tuple(
-                    Seen(one.build, one.line, surface in one.surfaces, table.get(fact))
-                    for one, table in zip(self.captures, facts, strict=True)
+                    Seen(
+                        one.build, one.line, _looked(whole, surface, fact in table), table.get(fact)
+                    )
+                    for one, whole, table in zip(self.captures, small, facts, strict=True)
                 )
                 for fact in names
             },
@@ -134,7 +137,8 @@ class Library:
 
 def text(told: Explanation, width: int = 100) -> str:
     """An explanation for a terminal."""
-    parts = [f"{told.surface}:{told.subject}", "", _seen_table(told, width), ""]
+    table = _seen_table(told, width)
+    parts = [f"{told.surface}:{told.subject}", "", table, ""]
     parts += [f"{_since(seen)}" for _, seen in itertools.islice(told.seen.items(), 1)]
     for step in told.steps:
         finding = step.finding
@@ -151,7 +155,15 @@ def text(told: Explanation, width: int = 100) -> str:
         parts += ["", f"documented break {entry.id}: {entry.summary}"]
         parts += [f"  changed in {entry.changed}", *(f"  hit {who}" for who in entry.hits)]
         parts += [f"  see {source}" for source in entry.sources]
-    return "\n".join(parts) + "\n"
+    told_apart = [line if line == table else "\n".join(_wrapped(line, width)) for line in parts]
+    return "\n".join(told_apart) + "\n"
+
+
+def _wrapped(line: str, width: int) -> list[str]:
+    """A line of prose within the terminal; an address stays whole."""
+    return textwrap.wrap(
+        line, width, subsequent_indent="    ", break_long_words=False, break_on_hyphens=False
+    ) or [""]
 
 
 def listing(library: Library, names: Sequence[Name], *, every: bool = False) -> str:
@@ -170,6 +182,14 @@ def listing(library: Library, names: Sequence[Name], *, every: bool = False) -> 
     if len(names) > len(shown):
         lines.append(f"... and {len(names) - len(shown)} more (--all)")
     return "\n".join(lines) + "\n"
+
+
+def _looked(capture: Capture, surface: str, found: bool) -> bool:
+    """Whether a key that is not found is not there, or was not looked for."""
+    facts = capture.surfaces.get(surface)
+    if facts is None:
+        return False
+    return found or all(fact.key != keys.INCOMPLETE for fact in facts)
 
 
 def _is_about(key: str, wanted: str) -> bool:
