@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections import Counter
+from pathlib import Path
 
 import pytest
 
@@ -119,9 +121,8 @@ def test_a_number_for_each_cpu_follows_the_machine() -> None:
 
 V2 = (
     *cgroup2_probes.write_probes(cgroup2.DISK),
-    *cgroup2_probes.root_write_probes(cgroup2.DISK),
+    *cgroup2_probes.for_root(),
     *cgroup2_probes.mount_probes(),
-    *cgroup2_probes.probes(),
 )
 V1 = (
     *cgroup1_probes.mount_probes(),
@@ -140,3 +141,25 @@ def test_every_file_of_version_1_is_tried() -> None:
     """Each row of the table finds the hierarchy that its file belongs to."""
     asked = {keys.subject(probe.key) for probe in V1}
     assert {file for file, _ in cgroup_writes.V1} <= asked
+
+
+def test_shell_lines_show_what_a_file_says(tmp_path: Path) -> None:
+    """Each exits 0 for a file that is so, and 1 for one that is not."""
+    file = tmp_path / "cpu.max"
+    file.write_text("max 100000\nnr.x 1\n")
+    file.chmod(0o644)
+    for fact, holds in (
+        (Fact("cpu.max", "file"), 0),
+        (Fact("cpu.max#mode", "0644"), 0),
+        (Fact("cpu.max#mode", "0444"), 1),
+        (Fact("cpu.max#value", "max 100000 nr.x 1"), 0),
+        (Fact("cpu.max#value", "max"), 1),
+        (Fact("cpu.max#keys", ["max", "nr.x"], Kind.MEMBERS), 0),
+        (Fact("cpu.max#keys", ["max", "nr_x"], Kind.MEMBERS), 1),
+    ):
+        made = cgroupfs.reproducer(fact, str(file))
+        assert made is not None
+        done = subprocess.run(["/bin/sh", "-c", made.text], check=False, capture_output=True)
+        assert done.returncode == holds, fact.key
+    for unknown in (Fact("cpu.max#value", None, Kind.VOLATILE), Fact("cpu.max#format", "value")):
+        assert cgroupfs.reproducer(unknown, str(file)) is None

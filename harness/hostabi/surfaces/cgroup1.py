@@ -7,16 +7,18 @@ version at a time.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
-from functools import cached_property
+import dataclasses
+from collections.abc import Iterator
 
 from hostabi.agent.client import Agent
 from hostabi.agent.records import Entry
+from hostabi.diff import keys
 from hostabi.model import Cgroup, Fact, Variant
 from hostabi.surfaces import cgroup1_probes, cgroupfs
 from hostabi.surfaces.cgroup1_probes import NAMED, TOP
 from hostabi.surfaces.cgroup2 import DISK, disk
-from hostabi.surfaces.probing import HOST, USERNS, Probe, ask
+from hostabi.surfaces.probing import HOST, USERNS, ProbeSurface, ask
+from hostabi.surfaces.reproducers import Reproducer
 from hostabi.surfaces.source import Source
 
 _GROUPS = ("hostabi-fresh", "hostabi-other")
@@ -41,25 +43,32 @@ class Cgroup1:
     def capture(self, source: Source) -> list[Fact]:
         """Make groups in every hierarchy, look at them, try everything, and remove them."""
         agent = source.live
-        facts = ask(agent, cgroup1_probes.mount_probes(), (HOST, USERNS))
+        facts = _MOUNTS.capture(source)
         with _groups(agent) as folders:
             facts += _files(agent, folders)
-        device = disk(agent)
-        facts += ask(agent, list(cgroup1_probes.write_probes(device)), (HOST,))
-        facts += ask(agent, list(cgroup1_probes.probes()), (HOST,))
+        facts += ask(agent, list(cgroup1_probes.write_probes(disk(agent))), (HOST,))
+        facts += _DEEDS.capture(source)
         return cgroupfs.with_subject(facts)
 
-    @cached_property
-    def probes(self) -> Mapping[str, Probe]:
-        """The probes by the key of their fact."""
-        every = (
-            *cgroup1_probes.mount_probes(),
-            *cgroup1_probes.write_probes(DISK),
-            *cgroup1_probes.probes(),
-        )
-        return {probe.key: probe for probe in every}
+    def reproducer(self, fact: Fact, agent: Agent | None = None) -> Reproducer | None:
+        """C for what was tried, shell lines for what was read."""
+        for part in (_MOUNTS, _WRITES, _DEEDS):
+            found = part.reproducer(fact, agent)
+            if found is not None:
+                return dataclasses.replace(found, variant=self.variants[0])
+        subject = keys.subject(fact.key)
+        name = subject.removeprefix("root/")
+        folder = f"{TOP}/{cgroup1_probes.folder_of(name)}"
+        if name != subject:
+            return cgroupfs.reproducer(fact, f"{folder}/{name}", variant=self.variants[0])
+        group = f"{folder}/{_GROUPS[0]}"
+        lines = (f"mkdir {group} || exit 3", f"trap 'rmdir {group}' EXIT")
+        return cgroupfs.reproducer(fact, f"{group}/{name}", *lines, variant=self.variants[0])
 
 
+_MOUNTS = ProbeSurface("cgroup1", cgroup1_probes.mount_probes, (HOST, USERNS))
+_WRITES = ProbeSurface("cgroup1", lambda: cgroup1_probes.write_probes(DISK), (HOST,))
+_DEEDS = ProbeSurface("cgroup1", cgroup1_probes.probes, (HOST,))
 SURFACE = Cgroup1()
 
 

@@ -17,8 +17,6 @@ from hostabi.syscalls.table import C
 TOP = "/sys/fs/cgroup"
 NAMED = "systemd"
 """The hierarchy without controllers."""
-GENERIC = ("tasks", "cgroup.procs", "notify_on_release", "cgroup.clone_children")
-"""Files of every group."""
 CONTROLLERS = (
     "cpuset",
     "cpu,cpuacct",
@@ -76,14 +74,19 @@ def mount_probes() -> tuple[Probe, ...]:
     return q.probes()
 
 
+def folder_of(file: str) -> str:
+    """The folder of the hierarchy that a file of this name belongs to."""
+    if file == "cgroup.event_control":
+        return "memory"
+    prefix = file.partition(".")[0]
+    return next((names for names in CONTROLLERS if prefix in names.split(",")), NAMED)
+
+
 def write_probes(device: str) -> Iterator[Probe]:
     """What the files of a group accept. ``device`` is the number of a disk."""
-    folders = [names.partition(",")[0] for names in CONTROLLERS]
-    tables: dict[str, Table] = dict.fromkeys((NAMED, *folders), ())
+    tables: dict[str, Table] = dict.fromkeys((NAMED, *CONTROLLERS), ())
     for file, texts in V1:
-        prefix = file.partition(".")[0].replace("cpuacct", "cpu").replace("net_prio", "net_cls")
-        prefix = "memory" if file == "cgroup.event_control" else prefix
-        tables[NAMED if file in GENERIC else prefix] += ((file, texts),)
+        tables[folder_of(file)] += ((file, texts),)
     for folder, table in tables.items():
         if table:
             q = Questions(arena=_ARENA, timeout=10.0)

@@ -7,8 +7,7 @@ user namespace to whom a group was given.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
-from functools import cached_property
+from collections.abc import Iterator
 
 from hostabi.agent.client import Agent
 from hostabi.agent.program import Sandbox, Scratch
@@ -19,7 +18,8 @@ from hostabi.model import Certainty, Fact, Variant
 from hostabi.surfaces import cgroup2_probes, cgroupfs
 from hostabi.surfaces.cgroup2_probes import PARENT, TOP, USER
 from hostabi.surfaces.cgroup_writes import tell
-from hostabi.surfaces.probing import HOST, USERNS, Probe, Questions, ask
+from hostabi.surfaces.probing import HOST, USERNS, ProbeSurface, Questions, ask
+from hostabi.surfaces.reproducers import Reproducer, file_has_word
 from hostabi.surfaces.source import Source
 from hostabi.syscalls.table import C
 
@@ -28,16 +28,20 @@ ABOUT = "/sys/kernel/cgroup"
 DISK = "254:0"
 """The number of the first virtio disk, for a program that is made without a machine at hand."""
 
+_ABOUT = {"delegate": "delegate", "feature": "features"}
+"""Subjects of facts and the files that list them."""
 _BIG = 1 << 20
 _FRESH, _USED, _GIVEN = (f"{PARENT}/{name}" for name in ("fresh", "used", "given"))
 
-_SET_UP = f"""
-cd {TOP} && mkdir -p {PARENT} || exit 1
-for name in $(cat cgroup.controllers); do
-    echo +$name > cgroup.subtree_control
+_SET_UP_SHORT = f"""mkdir -p {PARENT} || exit 3
+for name in $(cat {TOP}/cgroup.controllers); do
+    echo +$name > {TOP}/cgroup.subtree_control
     echo +$name > {PARENT}/cgroup.subtree_control
 done
-mkdir {_FRESH} {_USED} {_GIVEN} || exit 1
+mkdir {_FRESH} || exit 3
+"""
+_SET_UP = f"""{_SET_UP_SHORT}
+mkdir {_USED} {_GIVEN} || exit 3
 chown {USER}:{USER} {PARENT} {_GIVEN}
 for folder in {PARENT} {_GIVEN}; do
     while read -r name; do
@@ -83,24 +87,33 @@ class Cgroup2:
         with _groups(agent):
             facts = _files(agent)
             facts += _about(agent)
-            device = disk(agent)
-            facts += ask(agent, cgroup2_probes.write_probes(device), (HOST, USERNS))
-            facts += ask(agent, cgroup2_probes.root_write_probes(device), (HOST,))
-            facts += ask(agent, cgroup2_probes.mount_probes(), (HOST, USERNS))
-            facts += ask(agent, list(cgroup2_probes.probes()), (HOST,))
+            facts += ask(agent, cgroup2_probes.write_probes(disk(agent)), (HOST, USERNS))
+            for part in _PARTS[1:]:
+                facts += part.capture(source)
         return cgroupfs.with_subject(_judged(facts))
 
-    @cached_property
-    def probes(self) -> Mapping[str, Probe]:
-        """The probes by the key of their fact."""
-        every = (
-            *cgroup2_probes.write_probes(DISK),
-            *cgroup2_probes.root_write_probes(DISK),
-            *cgroup2_probes.mount_probes(),
-            *cgroup2_probes.probes(),
-        )
-        return {probe.key: probe for probe in every}
+    def reproducer(self, fact: Fact, agent: Agent | None = None) -> Reproducer | None:
+        """C for what was tried as root, shell lines for what was read."""
+        subject = keys.subject(fact.key)
+        for part in _PARTS:
+            found = part.reproducer(fact, agent)
+            if found is not None:
+                return found
+        kind, _, name = subject.partition(".")
+        if kind in _ABOUT and fact.key == subject:
+            return file_has_word(f"{ABOUT}/{_ABOUT[kind]}", name)
+        if subject.startswith("root/"):
+            return cgroupfs.reproducer(fact, f"{TOP}/{subject.removeprefix('root/')}")
+        lines = (*_SET_UP_SHORT.splitlines(), f"trap 'rmdir {_FRESH} {PARENT}' EXIT")
+        return cgroupfs.reproducer(fact, f"{_FRESH}/{subject}", *lines)
 
+
+_PARTS = (
+    ProbeSurface("cgroup2", lambda: cgroup2_probes.write_probes(DISK), (HOST,)),
+    ProbeSurface("cgroup2", cgroup2_probes.mount_probes, (HOST, USERNS)),
+    ProbeSurface("cgroup2", cgroup2_probes.for_root, (HOST,)),
+)
+"""Tables of probes; the first is made anew for the disk of the machine."""
 
 SURFACE = Cgroup2()
 
@@ -156,12 +169,10 @@ def _files(agent: Agent) -> list[Fact]:
 def _about(agent: Agent) -> list[Fact]:
     """What /sys/kernel/cgroup lists (cgroup-v2.rst, "Delegation")."""
     facts = []
-    for file, subject in (("delegate", "delegate"), ("features", "feature")):
-        try:
+    for subject, file in _ABOUT.items():
+        with contextlib.suppress(CallError):
             names = agent.read(f"{ABOUT}/{file}", 4096).decode(errors="replace").split()
-        except CallError:
-            continue
-        facts += [Fact(f"{subject}.{name}", "listed", how="read") for name in names]
+            facts += [Fact(f"{subject}.{name}", "listed", how="read") for name in names]
     return facts
 
 

@@ -21,7 +21,7 @@ from hostabi.surfaces.cgroup_asks import (
     shows_option,
     valid,
 )
-from hostabi.surfaces.cgroup_writes import ROOT_V2, V2, ask_writes, tell
+from hostabi.surfaces.cgroup_writes import PRESSURE_V2, ROOT_V2, V2, ask_writes, tell
 from hostabi.surfaces.probing import Probe, Questions
 from hostabi.syscalls.table import C
 
@@ -86,10 +86,19 @@ def write_probes(device: str) -> tuple[Probe, ...]:
     return q.probes()
 
 
-def root_write_probes(device: str) -> tuple[Probe, ...]:
+def pressure_probes() -> tuple[Probe, ...]:
+    """What the files of pressure accept, psi.rst."""
+    q = Questions(arena=_ARENA, timeout=10.0)
+    path = group(q, "pressure")
+    ask_writes(q, path, PRESSURE_V2, device="", needs=())
+    remove(q, path)
+    return q.probes()
+
+
+def root_write_probes() -> tuple[Probe, ...]:
     """What the files of the root group accept."""
     q = Questions(arena=_ARENA, timeout=10.0)
-    ask_writes(q, TOP, ROOT_V2, device=device, prefix="root/", needs=())
+    ask_writes(q, TOP, ROOT_V2, device="", prefix="root/", needs=())
     return q.probes()
 
 
@@ -112,9 +121,11 @@ def mount_probes() -> tuple[Probe, ...]:
     return q.probes()
 
 
-def probes() -> Iterator[Probe]:
-    """All that is asked once, as the machine's root."""
+def for_root() -> Iterator[Probe]:
+    """All that only the machine's root is asked."""
     for make in (
+        pressure_probes,
+        root_write_probes,
         _controllers,
         _threaded,
         _events,

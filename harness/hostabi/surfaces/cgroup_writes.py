@@ -77,10 +77,6 @@ V2: Table = (
     ("cpu.idle", _SWITCH),
     ("cpu.uclamp.min", ("50 => 50.00", "100.00 => max", "100.01 =>", "max", "-1 =>", "0 => 0.00")),
     ("cpu.uclamp.max", ("50 => 50.00", "0 => 0.00", "100.01 =>", "-1 =>", "max")),
-    ("cpu.pressure", _TRIGGERS[:2]),
-    ("memory.pressure", _TRIGGERS),
-    ("io.pressure", _TRIGGERS[:2]),
-    ("irq.pressure", _TRIGGERS[:2]),
     ("cpuset.mems", ("0", "99999 =>", " => ")),
     ("cpuset.cpus.exclusive", ("0", "99999 =>", " => ")),
     ("cpuset.cpus", (" => ", "99999 =>", "0,nonsense =>", "0")),
@@ -169,6 +165,14 @@ V2: Table = (
     ("misc.max", ("nonsense 1 =>", "nonsense =>")),
     ("dmem.max", ("nonsense 1 =>",)),
 )
+
+PRESSURE_V2: Table = (
+    ("cpu.pressure", _TRIGGERS[:2]),
+    ("memory.pressure", _TRIGGERS),
+    ("io.pressure", _TRIGGERS[:2]),
+    ("irq.pressure", _TRIGGERS[:2]),
+)
+"""Triggers; each makes a kernel thread and waits for all CPUs, so root alone asks."""
 
 ROOT_V2: Table = (
     ("cgroup.pressure", ("0", "1")),
@@ -288,11 +292,13 @@ def ask_writes(
 ) -> None:
     """Questions ``PREFIX FILE#accepts:TEXT`` for each text of ``table``, to a group.
 
+    ``device`` is the number of a disk; empty where no text has one.
+
     Each is answered ``ok`` when the text was taken and the file then says what it should;
     where it says something else, with that.
     """
     for write in writes(table):
-        text = write.text.replace(DEVICE, device) or "\n"
+        text = (write.text.replace(DEVICE, device) if device else write.text) or "\n"
         mode = C.O_WRONLY if write.reads is None else C.O_RDWR
         path = q.string(f"{folder}/{write.file}")
         fd = q.call("openat", C.AT_FDCWD, path, mode | C.O_CLOEXEC)
@@ -314,7 +320,8 @@ def ask_writes(
 def _says(expected: str, device: str, room: Slot) -> Read:
     def read(trace: Trace, ref: Ref) -> str:
         raw = trace.bytes(ref, room)[: trace[ref]]
-        text = " ".join(raw.decode(errors="backslashreplace").replace(device, DEVICE).split())
+        said = raw.decode(errors="backslashreplace")
+        text = " ".join((said.replace(device, DEVICE) if device else said).split())
         return keys.OK if text == expected else f"reads {text}"
 
     return read

@@ -13,7 +13,8 @@ from collections.abc import Iterable, Mapping
 
 from hostabi.agent.records import Entry
 from hostabi.diff import keys
-from hostabi.model import Fact, Kind
+from hostabi.model import Fact, Kind, Variant
+from hostabi.surfaces.reproducers import Reproducer, quoted, shell
 from hostabi.syscalls import table
 
 CONTENTS = 16384
@@ -181,3 +182,30 @@ def _kind(name: str, entry: Entry, text: str, *, moved: bool) -> tuple[Kind, str
     if len(rows) == 1 and len(words) > 1 and all(map(str.isalpha, words)):
         return Kind.MEMBERS, ""
     return Kind.DEFAULT, ""
+
+
+def reproducer(
+    fact: Fact, path: str, *prepare: str, variant: Variant | None = None
+) -> Reproducer | None:
+    """Shell lines that show what a fact says of the file at ``path``; None for what they cannot.
+
+    ``prepare`` are lines before, that make the group it is in.
+    """
+    file, about = quoted(path), f"{fact.key} is {fact.value}"
+    match keys.aspect(fact.key), fact.value:
+        case "", "file":
+            test = f"test -e {file}"
+        case keys.MODE, str(mode):
+            test = f'test "$(stat -c %a {file})" = {quoted(mode.lstrip("0") or "0")}'
+        case "value", str(value) if value and value not in table.errno_names():
+            test = f'test "$(echo $(cat {file}))" = {quoted(value)}'
+        case "keys", list(names):
+            # others may have come since: a list that only got longer has lost nothing
+            test = " && ".join(f"grep -q {quoted(f'^{_literal(name)} ')} {file}" for name in names)
+        case _:
+            return None
+    return shell("set -f", *prepare, test, about=about, variant=variant)
+
+
+def _literal(name: str) -> str:
+    return name.replace(".", "[.]")
