@@ -8,9 +8,8 @@ from typing import Any
 import msgspec
 from junitparser import JUnitXml
 
-from hostabi.diff import keys
+from hostabi.diff import impact, keys
 from hostabi.diff.groups import describe, digest, group
-from hostabi.diff.impact import NONE
 from hostabi.diff.ledger import Entry, Ledger
 from hostabi.diff.verdict import Verdict, judge
 from hostabi.model import Capture, Certainty, Class, Fact, Kind, Provenance, Value, Variant
@@ -22,14 +21,16 @@ def verdict(
     new: dict[str, Value],
     kind: Kind = Kind.VALUE,
     surface: str = "sysctls",
+    *,
     ledger: Ledger | None = None,
+    evidence: impact.Impact = impact.NONE,
 ) -> Verdict:
     def capture(line: str, values: dict[str, Value], variant: Variant) -> Capture:
         facts = [Fact(key, value, kind) for key, value in values.items()]
         return Capture(line, line, line, variant, Provenance("t"), {surface: facts})
 
     return judge(
-        capture("1", old, Variant()), capture("2", new, Variant()), NONE, ledger or Ledger()
+        capture("1", old, Variant()), capture("2", new, Variant()), evidence, ledger or Ledger()
     )
 
 
@@ -51,6 +52,20 @@ def test_a_removed_directory_is_one_line() -> None:
 def test_one_leaf_under_many_interfaces_is_one_line() -> None:
     gone = files("net.ipv4.conf.all.x", "net.ipv4.conf.default.x", "net.ipv4.conf.lo.x")
     assert titles(verdict(gone, {})) == ["net.ipv4.conf.*.x (3)"]
+
+
+def test_groups_that_hit_the_same_are_merged_where_their_effect_is_the_same() -> None:
+    who = impact.Entry("sysctls", ("a.*",), ("runtime: runc",), ("https://x/",))
+    evidence = impact.Impact({}, {}, (("sysctls", "a.*", who),))
+    gone = files(*(f"a.{n}.x{n}.{leaf}" for n in range(4) for leaf in "pq"))
+    old = {**gone, "a.mode": "ok"}
+    found = verdict(old, {"a.mode": "EINVAL"}, evidence=evidence)
+    told = digest(group(found.findings), 3)
+    assert [(len(item.findings), item.impact) for item in told] == [
+        (8, ("runtime: runc",)),
+        (1, ("runtime: runc",)),
+    ]
+    assert len(digest(group(found.findings), 4)) == 5
 
 
 def test_what_one_thing_accepts_is_one_line() -> None:
@@ -232,7 +247,7 @@ def test_disagreeing_witnesses_are_said() -> None:
     torn = Fact("nr", "ENOSYS", certainty=Certainty.CONTRADICTED)
     taken = Capture("1", "1", "1", Variant(), Provenance("t"), {"syscalls": [torn]})
     assert "disagree on 1 about: syscalls:nr" in deltas.terminal(
-        [judge(taken, taken, NONE, Ledger())]
+        [judge(taken, taken, impact.NONE, Ledger())]
     )
 
 
@@ -242,6 +257,6 @@ def test_a_surface_that_is_not_whole_is_said() -> None:
         Capture(line, line, line, Variant(), Provenance("t"), {"types": facts})
         for line, facts in (("1", [Fact("A", 1)]), ("2", [part]))
     ]
-    told = " ".join(deltas.terminal([judge(*sides, NONE, Ledger())], 100).split())
+    told = " ".join(deltas.terminal([judge(*sides, impact.NONE, Ledger())], 100).split())
     assert "What 2 lacks in types is not told" in told
     assert "no index lists its headers" in told

@@ -130,20 +130,18 @@ def group(findings: Sequence[Finding]) -> list[Group]:
 
 
 def digest(groups: Sequence[Group], limit: int) -> list[Group]:
-    """Merge the groups of one rule where they are more than ``limit`` and hit nobody known.
+    """Merge open groups of one rule that hit the same where they are more than ``limit``.
 
-    The merged ones stand behind all others.
+    Those that hit somebody are merged only where their effect is the same too. What
+    hits nobody known stands behind all others when it is merged.
     """
-    rules = Counter((item.surfaces, item.rules) for item in groups if _plain(item))
+    sizes = Counter(_kin(item) for item in groups)
     merged: dict[Hashable, list[Group]] = {}
-    kept: list[Group] = []
-    for item in groups:
-        rule = (item.surfaces, item.rules)
-        if _plain(item) and rules[rule] > limit:
-            merged.setdefault(rule, []).append(item)
-        else:
-            kept.append(item)
-    return kept + [_merged(parts) for parts in merged.values()]
+    for number, item in enumerate(groups):
+        alone = item.known or sizes[_kin(item)] <= limit
+        merged.setdefault(number if alone else _kin(item), []).append(item)
+    told = [parts[0] if len(parts) == 1 else _merged(parts) for parts in merged.values()]
+    return sorted(told, key=lambda item: bool(item.parts) and not item.impact)
 
 
 def describe(finding: Finding) -> str:
@@ -172,8 +170,10 @@ def _halves(findings: Sequence[Finding]) -> tuple[list[Finding], list[Finding]]:
     return [item for item in findings if not item.known], [item for item in findings if item.known]
 
 
-def _plain(item: Group) -> bool:
-    return not item.impact and not item.known
+def _kin(item: Group) -> Hashable:
+    """What groups that may be merged share."""
+    effect = item.change if item.impact else ""
+    return item.surfaces, item.rules, item.impact, effect, bool(item.known)
 
 
 def _merged(parts: Sequence[Group]) -> Group:

@@ -93,7 +93,7 @@ def _is_meant(finding: Finding, what: str) -> bool:
 def _section(verdict: Verdict, grade: Class, detail: Detail, numbers: Iterator[int]) -> Section:
     groups = group(verdict.of(grade))
     if detail.merge is not None:
-        groups = digest(groups, detail.merge if grade is not Class.BREAK else 2 * detail.merge)
+        groups = digest(groups, detail.merge)
     if grade is not Class.BREAK:
         groups = sorted(
             groups, key=lambda item: (bool(item.known), not item.impact, -len(item.findings))
