@@ -48,6 +48,8 @@ def shape_of(content: bytes) -> Shape:
         return Shape("binary")
     lines = content.decode(errors="backslashreplace").splitlines()[:LINES]
     rows = [line for line in lines if line.strip()]
+    if not rows:
+        return Shape("binary")  # separators of records, which bytes do not count as white space
     for look in (_choice, _pairs, _counted, _table, _keyed, _optional, _flat, _names):
         shape = look(rows)
         if shape is not None:
