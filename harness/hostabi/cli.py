@@ -22,6 +22,7 @@ from hostabi.commands import (
     reproduce,
     run,
     shell,
+    steady,
     test,
 )
 from hostabi.commands.context import Context
@@ -41,6 +42,7 @@ COMMANDS = (
     shell,
     doctor,
     bench,
+    steady,
     cache,
 )
 

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 from hostabi.diff import captures
 from hostabi.diff.settle import doubtful, settle
 from hostabi.errors import HostabiError, MachineError
-from hostabi.model import Capture, Fact, Kind, Variant
+from hostabi.model import Capture, Fact, Kind, Provenance, Variant
 from hostabi.runs.journal import Journal
 from hostabi.runs.looks import Look, Looker, boots, other_hardware
 from hostabi.runs.provenance import provenance, used
@@ -77,17 +77,8 @@ def take(
         looks = _here(looker, surfaces, twin=twin)
     else:
         looks = _booted(looker, surfaces, hardware, twin=twin)
-    facts, moving = looks.settled()
-    capture = Capture(
-        build=build.name,
-        line=build.line,
-        release=build.release,
-        variant=looks.first.variant,
-        provenance=provenance(build, looks.first.machine),
-        surfaces=dict(sorted(facts.items())),
-        twin=looks.twin.variant if looks.twin else None,
-        moving=moving,
-    )
+    source = provenance(build, looks.first.machine)
+    capture = assembled(build.name, build.line, build.release, looks, source)
     seconds = time.monotonic() - began
     return Taken(capture, looks.failed, looks.first.machine, seconds, looks.first.seconds)
 
@@ -133,6 +124,21 @@ class Looks:
             if result.moving:
                 moving[name] = result.moving
         return facts, moving
+
+
+def assembled(build: str, line: str, release: str, looks: Looks, source: Provenance) -> Capture:
+    """The capture that ``looks`` at a build come to."""
+    facts, moving = looks.settled()
+    return Capture(
+        build=build,
+        line=line,
+        release=release,
+        variant=looks.first.variant,
+        provenance=source,
+        surfaces=dict(sorted(facts.items())),
+        twin=looks.twin.variant if looks.twin else None,
+        moving=moving,
+    )
 
 
 def _here(looker: Looker, surfaces: Sequence[Surface], *, twin: bool) -> Looks:
