@@ -61,6 +61,7 @@ def _index(results: Results, verdicts: Sequence[Verdict]) -> str:
     parts += [f"- [{suite}]({suite}.md): test by test" for suite in results.suites]
     if verdicts:
         parts.append("- [deltas](deltas.md): finding by finding")
+        parts.append("- [facts](facts): all facts of the last capture of each line, as text")
     return "\n".join(parts) + "\n"
 
 
