@@ -189,11 +189,10 @@ class Pool:
     ) -> Iterator[tuple[Build, dict[Condition, Capture] | HostabiError]]:
         """Each build when all its looks are there, or why one cannot be had."""
         self._forget_others()
-        lookers = {build.name: Looker.at(self.guests, build) for build in builds}
         with ThreadPoolExecutor(self.guests.jobs, thread_name_prefix="look") as workers:
             try:
                 for build in builds:
-                    looker = lookers[build.name]
+                    looker = Looker.at(self.guests, build)  # what it read goes with the build
                     futures = {workers.submit(self.look, looker, one): one for one in conditions}
                     try:
                         done = {futures[one]: one.result() for one in as_completed(futures)}
