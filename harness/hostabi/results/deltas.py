@@ -55,15 +55,27 @@ def by_surface(verdicts: Sequence[Verdict], form: str = "simple") -> str:
     return tabulate(rows, headers=headers, tablefmt=form, disable_numparse=True)
 
 
-def open_breaks(verdicts: Sequence[Verdict], form: str = "simple") -> str:
-    """The breaks that the ledger does not expect, one row for each group; empty without any."""
+def open_breaks(
+    verdicts: Sequence[Verdict], form: str = "simple", *, limit: int | None = None
+) -> str:
+    """The breaks that the ledger does not expect, one row for each group; empty without any.
+
+    With a ``limit``, only so many of each boundary, the gravest, and how many more there are.
+    """
     rows = [
         [_boundary(verdict), ", ".join(item.surfaces), item.title, item.change]
         for verdict in verdicts
-        for item in group(verdict.open_breaks)
+        for item in group(verdict.open_breaks)[:limit]
     ]
     if not rows:
         return ""
+    if limit is not None:
+        rows += [
+            [_boundary(verdict), "", f"and {more} more", ""]
+            for verdict in verdicts
+            if (more := len(group(verdict.open_breaks)) - limit) > 0
+        ]
+        rows.sort(key=lambda row: [_boundary(verdict) for verdict in verdicts].index(row[0]))
     headers = ["boundary", "surface", "open break", "change"]
     return tabulate(rows, headers=headers, tablefmt=form, disable_numparse=True)
 

@@ -17,6 +17,9 @@ from hostabi.results.tables import MISSING, Results
 BEGIN = "<!-- results -->"
 END = "<!-- /results -->"
 
+_OPEN = 5
+"""Open breaks of each boundary that are listed; the page of deltas has all."""
+
 
 def text(results: Results, verdicts: Sequence[Verdict], link: str) -> str:
     """One row for each kernel, and where the rest is: ``link`` is the page with all of it."""
@@ -43,7 +46,7 @@ def text(results: Results, verdicts: Sequence[Verdict], link: str) -> str:
         f" source. [All tables]({link}): test by test, finding by finding, with the packages'"
         " checksums."
     )
-    if opened := deltas.open_breaks(verdicts, "github"):
+    if opened := deltas.open_breaks(verdicts, "github", limit=_OPEN):
         parts += ["", "Breaks that are open, which no source known here explains:", "", opened]
     return "\n".join(parts)
 
