@@ -112,6 +112,13 @@ def test_open_breaks_are_told_by_boundary() -> None:
     assert deltas.open_breaks([verdict(files("a"), files("a", "b"))]) == ""
 
 
+def test_open_breaks_beyond_a_limit_are_counted() -> None:
+    two = verdict(files("fs.alone", "kernel.kept", "vm.block_dump"), files("kernel.kept"))
+    rows = deltas.open_breaks([two], limit=1).splitlines()[2:]
+    assert [row.split()[-1] for row in rows] == ["gone", "more"]
+    assert len(deltas.open_breaks([two], limit=2).splitlines()[2:]) == 2
+
+
 def test_the_terminal_is_wide_enough() -> None:
     old = {f"CONFIG_{a}_{b}": "y" for a in ("NET", "CRYPTO", "SND", "USB") for b in range(30)}
     found = verdict(dict(old), {}, Kind.DEFAULT, surface="config")
