@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from hostabi.agent.program import End, Ran
 from hostabi.surfaces import landlock
 from hostabi.surfaces.probing import outcome
