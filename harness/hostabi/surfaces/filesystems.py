@@ -11,7 +11,9 @@ from collections.abc import Iterator, Sequence
 
 import msgspec
 
+from hostabi.agent.client import Agent
 from hostabi.diff import keys
+from hostabi.errors import CallError
 from hostabi.model import Fact
 from hostabi.model import Value as FactValue
 from hostabi.surfaces.filesystems_idmap import idmapped
@@ -20,12 +22,14 @@ from hostabi.surfaces.joined import Joined
 from hostabi.surfaces.mounting import Mounter, Way, mounting
 from hostabi.surfaces.probing import HOST, USERNS, Probe, ProbeSurface, Questions, Read
 from hostabi.surfaces.source import Source
-from hostabi.syscalls.builder import Ref, Slot
+from hostabi.syscalls.builder import Builder, Ref, Slot
 from hostabi.syscalls.table import C
 from hostabi.syscalls.trace import Trace
 
-MODULES = ("overlay", "fuse", "squashfs", "erofs", "binfmt_misc", "configfs", "virtiofs")
-"""File systems that the kernel would load by itself for a container that mounts them."""
+_BINFMT = "binfmt_misc"
+MODULES = ("overlay", "fuse", _BINFMT)
+"""File systems that the kernel would load by itself for a container that mounts them. What
+others there are tell the surfaces ``modules`` and ``config``."""
 
 _PLAIN = (
     "tmpfs",
@@ -42,13 +46,11 @@ _PLAIN = (
     "debugfs",
     "tracefs",
     "securityfs",
-    "configfs",
     "fusectl",
     "pstore",
 )
 """Types that need neither a device nor an option."""
-_OF_DEVICES = ("ext2", "ext3", "ext4", "squashfs", "erofs", "fuseblk")
-_OF_TRANSPORTS = ("virtiofs", "9p")
+_OF_DEVICES = ("ext2", "ext3", "ext4", "fuseblk")
 
 OPTIONS = {
     "tmpfs": (
@@ -167,8 +169,23 @@ class Filesystems(Joined):
     """Options, of types that can be mounted."""
 
     def capture(self, source: Source) -> list[Fact]:
-        """Ask all probes."""
-        return determined(super().capture(source))
+        """Ask all probes, and take away the module that no other surface loads."""
+        agent = source.live
+        had = _has_module(agent, _BINFMT)
+        facts = super().capture(source)
+        if not had and agent.hello.euid == 0 and _has_module(agent, _BINFMT):
+            b = Builder()
+            b.call("delete_module", b.string(_BINFMT), C.O_NONBLOCK)
+            agent.run([b.build().program])
+        return determined(facts)
+
+
+def _has_module(agent: Agent, name: str) -> bool:
+    try:
+        lines = agent.read("/proc/modules", limit=1 << 20).decode(errors="replace").splitlines()
+    except CallError:
+        return False
+    return any(line.split(" ")[0] == name for line in lines)
 
 
 def determined(facts: Sequence[Fact]) -> list[Fact]:
@@ -200,8 +217,6 @@ def _types(m: Mounter) -> None:
         m.ask(kind, kind)
     for kind in _OF_DEVICES:
         m.ask(kind, kind, [("source", ".")], fine=("ENOTBLK",))
-    for kind in _OF_TRANSPORTS:
-        m.ask(kind, kind, [("source", "nosuch")], fine=("EINVAL", "ENOENT"))
 
 
 def _options(m: Mounter) -> None:
