@@ -62,8 +62,11 @@ UNKNOWN = frozenset(
 )
 """Errnos by which a kernel says that it does not know a call, a flag, an option or a size."""
 
-_ERRNOS = frozenset(errno.errorcode.values())
-_SIGNAL = re.compile(r"SIG[A-Z0-9]+|signal \d+")
+_ERRNOS = frozenset(name for name in dir(errno) if name.startswith("E"))
+"""All names that a number has: ENOTSUP and EOPNOTSUPP are one."""
+_INTERNAL = frozenset(("ENOTSUPP", "ERESTARTSYS", "ERESTARTNOINTR", "ERESTARTNOHAND"))
+"""Errnos that kernels keep to themselves, and let slip now and then."""
+_NUMBERED = re.compile(r"SIG[A-Z0-9]+|signal \d+|errno \d+")
 
 
 def subject(key: str) -> str:
@@ -84,5 +87,5 @@ def view(key: str) -> str:
 def failed(value: object) -> bool:
     """Whether a value says that an operation does not work."""
     return isinstance(value, str) and (
-        value in _ERRNOS or value in (HANGS, ENDS) or bool(_SIGNAL.fullmatch(value))
+        value in _ERRNOS | _INTERNAL or value in (HANGS, ENDS) or bool(_NUMBERED.fullmatch(value))
     )
