@@ -121,6 +121,26 @@ def test_a_surface_that_fails_leaves_the_others() -> None:
     assert set(measured.surfaces) == {"syscalls", "sysctls"}
 
 
+@dataclasses.dataclass(frozen=True)
+class Named:
+    name: str
+    loads: bool = False
+    variants: tuple[Variant, ...] = ()
+
+    def possible(self, source: Source) -> bool:
+        return True
+
+    def capture(self, source: Source) -> list[Fact]:
+        return [Fact(self.name, 1)]
+
+
+def test_surfaces_that_load_modules_come_last() -> None:
+    surfaces = [Named("a"), Named("b", loads=True), Named("c"), Named("d", loads=True)]
+    here = source(FakeAgent())
+    assert list(registry.measure(here, surfaces).surfaces) == ["a", "c", "b", "d"]
+    assert list(registry.measure(here, surfaces[::-1]).surfaces) == ["c", "a", "d", "b"]
+
+
 def test_a_surface_is_skipped_in_a_variant_it_is_not_for() -> None:
     class Picky:
         name = "picky"

@@ -18,6 +18,8 @@ class Joined:
     name: str
     parts: tuple[ProbeSurface, ...]
     variants: tuple[Variant, ...] = ()
+    loads: bool = False
+    """See :class:`hostabi.surfaces.source.Loading`."""
 
     def possible(self, source: Source) -> bool:
         """A kernel that runs."""

@@ -183,6 +183,8 @@ class ProbeSurface:
     views: tuple[View, ...] = VIEWS
     modules: tuple[str, ...] = ()
     variants: tuple[Variant, ...] = ()
+    loads: bool = False
+    """See :class:`hostabi.surfaces.source.Loading`."""
 
     def possible(self, source: Source) -> bool:
         """A kernel that runs."""

@@ -13,7 +13,7 @@ import hostabi.surfaces
 from hostabi.errors import HostabiError, InputError
 from hostabi.model import Cgroup, Fact, Variant
 from hostabi.progress import SILENT, Progress
-from hostabi.surfaces.source import Source, Surface
+from hostabi.surfaces.source import Loading, Source, Surface
 
 
 def _found() -> tuple[Surface, ...]:
@@ -62,10 +62,13 @@ def measure(
     progress: Progress = SILENT,
     label: str = "capture",
 ) -> Measured:
-    """Capture every given surface that this source and its variant allow."""
+    """Capture every given surface that this source and its variant allow.
+
+    Those that load modules come last, in whatever order the others are.
+    """
     skipped = tuple(item.name for item in surfaces if not _fits(item, source))
     result = Measured({}, {}, {}, skipped, set())
-    fitting = [surface for surface in surfaces if _fits(surface, source)]
+    fitting = sorted((one for one in surfaces if _fits(one, source)), key=_loads)
     with progress.task(label, total=len(fitting)) as task:
         for surface in fitting:
             task.note(surface.name)
@@ -91,6 +94,10 @@ def _fits(surface: Surface, source: Source) -> bool:
     if source.agent is not None and wanted and needs(source.variant) not in wanted:
         return False
     return surface.possible(source)
+
+
+def _loads(surface: Surface) -> bool:
+    return isinstance(surface, Loading) and surface.loads
 
 
 def _requests(source: Source) -> int:

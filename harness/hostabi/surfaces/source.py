@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from hostabi.agent.client import Agent
 from hostabi.errors import HostabiError
@@ -50,3 +50,16 @@ class Surface(Protocol):
 
     def capture(self, source: Source) -> list[Fact]:
         """All facts, sorted by key. Raises HostabiError when they cannot be had."""
+
+
+@runtime_checkable
+class Loading(Protocol):
+    """A surface whose questions have the kernel load modules by itself.
+
+    What they bring along (sysctls, files in /proc, devices in each new network
+    namespace) would look to other surfaces like the kernel's own.
+    """
+
+    @property
+    def loads(self) -> bool:
+        """Whether it has to be captured after those that do not."""
