@@ -267,9 +267,9 @@ def _barriers() -> tuple[Probe, ...]:
 
 
 def _aligned(q: Questions) -> Slot:
-    """32 bytes where rseq(2) takes them: on a multiple of 32."""
-    room = q.buffer(96)
-    return room.at(-room.offset % 32, 64)
+    """32 bytes where rseq(2) takes them: on a multiple of that, and of more where it has grown."""
+    room = q.buffer(512)
+    return room.at(-room.offset % 256, 64)
 
 
 def _looking() -> tuple[Probe, ...]:
