@@ -58,6 +58,7 @@ SURFACE = Joined(
         ProbeSurface("ioctls", everything),
         ProbeSurface("ioctls", devices, (HOST,), modules=("loop", "fuse", "tun")),
     ),
+    loads=True,
 )
 
 

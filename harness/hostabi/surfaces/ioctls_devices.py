@@ -11,7 +11,7 @@ from hostabi.syscalls.table import C
 _NODES = ("fuse", "net/tun", "loop-control", "mapper/control", "kvm", "vhost-net", "uinput", "ptmx")
 """Nodes in /dev that runtimes and rootless engines hand on."""
 _TUN_FLAGS = ("NO_PI", "VNET_HDR", "MULTI_QUEUE", "NAPI", "TUN_EXCL", "NO_CARRIER")
-"""IFF_* of linux/if_tun.h that come with IFF_TUN or IFF_TAP."""
+"""IFF_* of linux/if_tun.h that come with IFF_TUN."""
 
 
 def devices() -> Iterator[Probe]:
@@ -48,19 +48,18 @@ def _tun() -> Iterator[Probe]:
 
     The node is one of our own that everybody may open, as udev and runtimes make it.
     """
-    for view, namespaces in (("", C.CLONE_NEWNET), (".userns", C.CLONE_NEWNET | C.CLONE_NEWUSER)):
+    every, root = C.CLONE_NEWNET | C.CLONE_NEWUSER, C.CLONE_NEWNET
+    for view, namespaces, flags in (("", root, _TUN_FLAGS), (".userns", every, ("VNET_HDR",))):
         q = Questions()
         path = q.string("tun")
         q.need("mknod", path, C.S_IFCHR | 0o666, 10 << 8 | 200)
         q.need("chmod", path, 0o666)
         q.need("unshare", namespaces)
-        for kind, base in (("TUN", C.IFF_TUN), ("TAP", C.IFF_TAP)):
-            for flag in ("", *_TUN_FLAGS):
-                bits = base | (getattr(C, f"IFF_{flag}") if flag else 0)
-                fd = q.call("openat", C.AT_FDCWD, path, C.O_RDWR)
-                request = q.content(bytes(16) + (bits & 0xFFFF).to_bytes(2, "little") + bytes(22))
-                key = f"TUNSETIFF{view}.{kind}{'.' if flag else ''}{flag}"
-                q.ask(key, "ioctl", fd, C.TUNSETIFF, request, needs=(fd,))
+        kinds = {f"TUN.{flag}": C.IFF_TUN | getattr(C, f"IFF_{flag}") for flag in flags}
+        for kind, bits in {"TUN": C.IFF_TUN, "TAP": C.IFF_TAP, **kinds}.items():
+            fd = q.call("openat", C.AT_FDCWD, path, C.O_RDWR)
+            request = q.content(bytes(16) + (bits & 0xFFFF).to_bytes(2, "little") + bytes(22))
+            q.ask(f"TUNSETIFF{view}.{kind}", "ioctl", fd, C.TUNSETIFF, request, needs=(fd,))
         offload = (fd, C.TUNSETOFFLOAD, C.TUN_F_CSUM)
         q.ask(f"TUNSETIFF{view}.TUNSETOFFLOAD", "ioctl", *offload, needs=(fd,))
         yield from q.probes()
