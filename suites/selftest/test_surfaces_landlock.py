@@ -33,3 +33,10 @@ def test_where_the_right_is_not_known_nothing_is_tried() -> None:
     assert probe.built.steps[ruleset].name == "landlock_create_ruleset"
     values[ruleset] = -22
     assert outcome(probe, Ran(End.EXITED, 0, tuple(values)))[0] == "EINVAL"
+
+
+def test_a_version_has_all_that_those_before_it_have() -> None:
+    for number, told in ((6, True), (7, True), (8, False)):
+        probe = PROBES[f"version.{number}"]
+        values = [7] * len(probe.built.program.calls)
+        assert outcome(probe, Ran(End.EXITED, 0, tuple(values)))[0] is told

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 
 from hostabi.agent.program import Children
 from hostabi.model import Value as FactValue
-from hostabi.surfaces.answers import field_hex
 from hostabi.surfaces.ioctls_devices import devices
 from hostabi.surfaces.joined import Joined
 from hostabi.surfaces.probing import HOST, Probe, ProbeSurface, Questions, Read
@@ -38,6 +37,8 @@ _REGSETS = {
     "NT_X86_SHSTK": 8,
 }
 """Register sets that x86 has (arch/x86/kernel/ptrace.c), and room for them in bytes."""
+_SUPPORTED_MASK = 80
+"""Where a struct pidfd_info has its supported_mask; zeros where a kernel's struct is shorter."""
 _SIZES = (0, 8, 56, 64, 72, 80, 88, 96, 128)
 """Sizes of struct pidfd_info, in bytes: of its versions, and on both sides of them."""
 
@@ -73,10 +74,20 @@ def _pidfd(name: str, flags: int) -> tuple[Probe, ...]:
     q = Questions(children=Children.PAUSE)
     child = _child(q)
     fd = q.ask(name, "pidfd_open", child, flags)
-    needs, nothing = (fd,), q.string("")
+    needs = (fd,)
     q.ask(f"{name}.NONBLOCK", "pidfd_open", child, flags | C.PIDFD_NONBLOCK, needs=needs)
     q.ask(f"{name}.pidfd_getfd", "pidfd_getfd", fd, 0, 0, needs=needs, fine=("EBADF",))
     q.ask(f"{name}.signal", "pidfd_send_signal", fd, 0, 0, 0, needs=needs)
+    wait = (C.P_PIDFD, fd, 0, C.WEXITED | C.WNOHANG)
+    q.ask(f"{name}.waitid", "waitid", *wait, needs=needs, fine=("EAGAIN",))
+    if not flags:
+        _of_process(q, name, fd)
+    return q.probes()
+
+
+def _of_process(q: Questions, name: str, fd: Ref) -> None:
+    """What is the same for a descriptor of a thread, and asked for one of a process."""
+    needs, nothing = (fd,), q.string("")
     for scope in ("THREAD", "THREAD_GROUP", "PROCESS_GROUP"):
         flag = getattr(C, f"PIDFD_SIGNAL_{scope}")
         q.ask(f"{name}.signal.{scope}", "pidfd_send_signal", fd, 0, 0, flag, needs=needs)
@@ -90,13 +101,8 @@ def _pidfd(name: str, flags: int) -> tuple[Probe, ...]:
     made = q.ask(f"{name}.name_to_handle_at", "name_to_handle_at", *way, needs=needs)
     again = (fd, handle, C.O_RDWR)
     q.ask(f"{name}.open_by_handle_at", "open_by_handle_at", *again, needs=(fd, made))
-    for attribute in ("user.a", "trusted.a"):
-        value = (q.string(attribute), q.string("1"), 1, 0)
-        key = f"{name}.fsetxattr.{attribute.removesuffix('.a')}"
-        q.ask(key, "fsetxattr", fd, *value, needs=needs)
-    wait = (C.P_PIDFD, fd, 0, C.WEXITED | C.WNOHANG)
-    q.ask(f"{name}.waitid", "waitid", *wait, needs=needs, fine=("EAGAIN",))
-    return q.probes()
+    value = (q.string("trusted.a"), q.string("1"), 1, 0)
+    q.ask(f"{name}.fsetxattr.trusted", "fsetxattr", fd, *value, needs=needs)
 
 
 def _info() -> tuple[Probe, ...]:
@@ -113,9 +119,10 @@ def _info() -> tuple[Probe, ...]:
             continue
         info = q.content(bit.to_bytes(8, "little") + bytes(120)).at(0, 8)
         q.ask(name, "ioctl", fd, C.PIDFD_GET_INFO, info, out=[info], read=_has(info, bit))
-    wanted = q.struct("struct pidfd_info", mask=C.PIDFD_INFO_SUPPORTED_MASK)
-    read = field_hex(wanted, "supported_mask")
-    q.ask("PIDFD_GET_INFO#mask", "ioctl", fd, C.PIDFD_GET_INFO, wanted, out=[wanted], read=read)
+        known = q.struct("struct pidfd_info", mask=C.PIDFD_INFO_SUPPORTED_MASK)
+        place = known.at(_SUPPORTED_MASK, 8)
+        told = (fd, C.PIDFD_GET_INFO, known)
+        q.ask(f"{name}#supported", "ioctl", *told, out=[place], read=_has(place, bit))
     return q.probes()
 
 

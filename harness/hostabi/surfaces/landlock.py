@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from hostabi.agent.program import Children
-from hostabi.surfaces.answers import returned
 from hostabi.surfaces.probing import Probe, ProbeSurface, Questions, Read
 from hostabi.syscalls.builder import Ref, Slot, Value
 from hostabi.syscalls.table import C, constants
@@ -14,6 +13,8 @@ _SIZES = (0, 7, 8, 16, 24, 32, 40, 48, 64)
 """Sizes of struct landlock_ruleset_attr, in bytes."""
 _LAYERS = 16
 """LANDLOCK_MAX_NUM_LAYERS: rulesets that one process can be under."""
+_VERSIONS = 16
+"""Versions of the interface that are asked about; each has all that those before it have."""
 _ERRATA = 8
 """Errata that are asked about; they are counted from 1."""
 _PORT = 4711
@@ -42,7 +43,9 @@ def _ruleset(q: Questions, **fields: int) -> Ref:
 def _taken() -> tuple[Probe, ...]:
     """What the three calls take."""
     q = Questions()
-    q.ask("version", _CREATE, 0, 0, C.LANDLOCK_CREATE_RULESET_VERSION, read=returned)
+    version = (0, 0, C.LANDLOCK_CREATE_RULESET_VERSION)
+    for number in range(1, _VERSIONS + 1):
+        q.ask(f"version.{number}", _CREATE, *version, read=_at_least(number))
     errata = (0, 0, C.LANDLOCK_CREATE_RULESET_ERRATA)
     for number in range(1, _ERRATA + 1):
         q.ask(f"errata.{number}", _CREATE, *errata, read=_repaired(number))
@@ -70,6 +73,10 @@ def _taken() -> tuple[Probe, ...]:
     for name, flag in constants("LANDLOCK_RESTRICT_SELF_").items():
         q.ask(name.removeprefix("LANDLOCK_"), _RESTRICT, rules, flag, needs=(rules,))
     return q.probes()
+
+
+def _at_least(number: int) -> Read:
+    return lambda trace, ref: trace[ref] >= number
 
 
 def _repaired(number: int) -> Read:

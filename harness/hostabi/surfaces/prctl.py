@@ -13,8 +13,6 @@ from hostabi.syscalls.table import C
 from hostabi.syscalls.trace import Trace
 
 _PAGE = 4096
-_TILEDATA = 18
-"""XFEATURE_XTILEDATA, which a process has to ask for."""
 _SETTINGS = (
     ("SECUREBITS", C.SECBIT_NO_SETUID_FIXUP),
     ("KEEPCAPS", 1),
@@ -182,7 +180,7 @@ def _processor() -> tuple[Probe, ...]:
     for name in ("GET_FS", "GET_GS"):
         q.ask(f"ARCH_{name}", "arch_prctl", getattr(C, f"ARCH_{name}"), q.buffer(8))
     q.ask("ARCH_SET_GS", "arch_prctl", C.ARCH_SET_GS, 0)
-    for name, argument in (("GET_CPUID", 0), ("SET_CPUID", 1), ("REQ_XCOMP_PERM", _TILEDATA)):
+    for name, argument in (("GET_CPUID", 0), ("SET_CPUID", 1)):
         q.ask(f"ARCH_{name}", "arch_prctl", getattr(C, f"ARCH_{name}"), argument, kind=kind)
     for name in ("GET_XCOMP_SUPP", "GET_XCOMP_PERM", "GET_UNTAG_MASK", "GET_MAX_TAG_BITS"):
         q.ask(f"ARCH_{name}", "arch_prctl", getattr(C, f"ARCH_{name}"), q.buffer(8), kind=kind)
