@@ -26,6 +26,10 @@ def test_options_of_a_type_that_cannot_be_mounted_are_not_determined() -> None:
         Fact("overlay.xino=on", "EINVAL"),
         Fact("overlay.xino=on#userns", "EPERM"),
         Fact("idmap.overlay#userns", "EPERM"),
+        Fact("overlay.lowerdir+", keys.OK),
+        Fact("overlay.lowerdir+.fsmount", "EINVAL"),
+        Fact("overlay.lowerdir+.fd", "EBADF"),
+        Fact("overlay.lowerdir+.fd.fsmount", "EBADF"),
     ]
     told = {fact.key: fact.value for fact in determined(facts)}
     assert told == {
@@ -35,6 +39,10 @@ def test_options_of_a_type_that_cannot_be_mounted_are_not_determined() -> None:
         "overlay.xino=on": "EINVAL",
         "overlay.xino=on#userns": None,
         "idmap.overlay#userns": None,
+        "overlay.lowerdir+": keys.OK,
+        "overlay.lowerdir+.fsmount": "EINVAL",
+        "overlay.lowerdir+.fd": "EBADF",
+        "overlay.lowerdir+.fd.fsmount": None,
     }
 
 

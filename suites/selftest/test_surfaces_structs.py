@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from hostabi.diff import keys
+from hostabi.model import Fact
 from hostabi.surfaces import structs
 from hostabi.syscalls.table import C
 
@@ -30,3 +32,17 @@ def test_too_small_a_struct_has_the_bytes_that_a_kernel_may_read() -> None:
     content = struct.content(56)
     assert len(content) == C.PERF_ATTR_SIZE_VER0
     assert int.from_bytes(content[4:8], "little") == 56
+
+
+def test_a_call_that_is_not_there_is_told_once() -> None:
+    facts = [
+        Fact("listns.24", "ENOSYS"),
+        Fact("listns.32", "ENOSYS"),
+        Fact("listns.40.last", "ENOSYS"),
+        Fact("openat2.16", "EINVAL"),
+        Fact("openat2.24", keys.OK),
+        Fact("bpf.BPF_MAP_CREATE.40", "EPERM"),
+        Fact("bpf.BPF_MAP_CREATE.48", "EPERM"),
+    ]
+    told = [fact.value for fact in structs.determined(facts)]
+    assert told == [None, "ENOSYS", None, "EINVAL", keys.OK, None, "EPERM"]

@@ -189,17 +189,27 @@ def _has_module(agent: Agent, name: str) -> bool:
 
 
 def determined(facts: Sequence[Fact]) -> list[Fact]:
-    """What is said of a type that somebody cannot mount says nothing about its options."""
+    """What fails says nothing about what is added to it: a type's options, an option's forms."""
     lost = {fact.key for fact in facts if keys.failed(fact.value)}
 
     def told(fact: Fact) -> Fact:
-        kind, *options = keys.subject(fact.key).removeprefix("idmap.").split(".")
-        whole = "#".join([kind, *fact.key.split("#")[1:]])
-        if whole == fact.key or whole not in lost or options == [Way.FSMOUNT.removeprefix(".")]:
+        whole = next((key for key in _wholes(fact.key) if key in lost), "")
+        if not whole:
             return fact
         return msgspec.structs.replace(fact, value=None, detail=f"{whole} fails")
 
     return [told(fact) for fact in facts]
+
+
+def _wholes(key: str) -> Iterator[str]:
+    """What a fact is a part of, mounted in the same way by the same view."""
+    named, *view = key.split("#")
+    subject = named.removeprefix("idmap.")
+    way = Way.FSMOUNT if subject.endswith(Way.FSMOUNT) else Way.MOUNT
+    parts = subject.removesuffix(way).split(".")
+    counts = range(1, len(parts) + (subject != named))
+    for count in counts:
+        yield "#".join([".".join(parts[:count]) + way, *view])
 
 
 SURFACE = Filesystems(

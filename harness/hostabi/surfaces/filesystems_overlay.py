@@ -133,10 +133,10 @@ def _descriptors(m: Mounter) -> None:
 
         lower, other = opened("lower"), opened("other")
         layers: list[Parameter] = [("lowerdir+", lower), ("lowerdir+", other)]
-        m.ask(f"overlay.fd.lowerdir+.{name}", "overlay", layers)
-        m.ask(f"overlay.fd.lowerdir.{name}", "overlay", [("lowerdir", lower)])
+        m.ask(f"overlay.lowerdir+.fd.{name}", "overlay", layers)
+        m.ask(f"overlay.lowerdir+.fd.lowerdir.{name}", "overlay", [("lowerdir", lower)])
         data: list[Parameter] = [*layers, ("datadir+", opened("third")), ("metacopy", "on")]
-        m.ask(f"overlay.fd.datadir+.{name}", "overlay", data)
+        m.ask(f"overlay.datadir+.fd.{name}", "overlay", data)
         _writable(q, name)
         upper = [("upperdir", opened(f"upper-{name}")), ("workdir", opened(f"work-{name}"))]
-        m.ask(f"overlay.fd.upperdir.{name}", "overlay", [*layers, *upper])
+        m.ask(f"overlay.lowerdir+.fd.upperdir.{name}", "overlay", [*layers, *upper])

@@ -1,21 +1,26 @@
 """Structs that grow: which sizes of them a call takes (openat2(2), "Extensibility").
 
 ``CALL.N`` gives N bytes, of which what the smallest version does not have is zero.
-``CALL.N.last`` has a last byte that is not zero: a kernel whose struct is smaller
-says E2BIG, another one looks at the value. N are the sizes that headers name, a
-smaller one, larger ones, a page and more than a page.
+``CALL.N.last`` has a last byte that is not zero: E2BIG where the kernel's struct is
+smaller, ok where it looks at the value, whatever it says of that. N are the sizes that
+headers name, a smaller one, larger ones, a page and more than a page.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Callable, Iterator, Sequence
+
+import msgspec
 
 from hostabi.diff import keys
+from hostabi.model import Fact
 from hostabi.model import Value as FactValue
 from hostabi.surfaces.answers import returned
 from hostabi.surfaces.probing import HOST, Probe, ProbeSurface, Questions
-from hostabi.syscalls import types
+from hostabi.surfaces.source import Source
+from hostabi.syscalls import table, types
 from hostabi.syscalls.builder import Ref, Slot, Value
 from hostabi.syscalls.table import C, constants
 from hostabi.syscalls.trace import Trace
@@ -28,6 +33,9 @@ _CAPABILITIES = {"1": 0x19980330, "2": 0x20071026, "3": 0x20080522, "unknown": 0
 """Versions of capget(2); the headers' constants are no plain numbers."""
 _PERF_TYPE_SOFTWARE = 1
 _ALL = (1 << 64) - 1
+_LOOKED_AT = table.errno_names() - {"E2BIG", "ENOSYS"}
+"""What a kernel says about a value, and not about the size."""
+_NUMBER = re.compile(r"\.\d+(?=\.|$)")
 
 Call = Callable[[Questions, Slot, int], tuple[Value, ...]]
 """The arguments that follow the call's name, for a struct in a slot and its size."""
@@ -169,7 +177,39 @@ def probes() -> Iterator[Probe]:
     yield from _others()
 
 
-SURFACE = ProbeSurface("structs", probes, (HOST,))
+class Structs(ProbeSurface):
+    """Sizes, of calls that are there."""
+
+    def capture(self, source: Source) -> list[Fact]:
+        """Ask all probes."""
+        return determined(super().capture(source))
+
+
+def determined(facts: Sequence[Fact]) -> list[Fact]:
+    """A call of which no size works says nothing about any."""
+    works = {_call(fact) for fact in facts if fact.value == keys.OK}
+
+    def told(fact: Fact) -> Fact:
+        if _call(fact) in works:
+            return fact
+        # that it is not there is told once, by the first size that could be right
+        sizes = sorted((each for each in facts if _call(each) == _call(fact)), key=_size)
+        first = sizes[min(1, len(sizes) - 1)]
+        return fact if fact is first else msgspec.structs.replace(fact, value=None)
+
+    return [told(fact) for fact in facts]
+
+
+def _call(fact: Fact) -> str:
+    return _NUMBER.split(keys.subject(fact.key), maxsplit=1)[0]
+
+
+def _size(fact: Fact) -> int:
+    found = _NUMBER.search(fact.key)
+    return int(found[0].strip(".")) if found else 0
+
+
+SURFACE = Structs("structs", probes, (HOST,))
 
 
 def _of(struct: Sized) -> tuple[Probe, ...]:
@@ -181,7 +221,8 @@ def _of(struct: Sized) -> tuple[Probe, ...]:
                 continue
             slot = q.content(struct.content(size, last=last))
             key = f"{struct.call}.{size}" + (".last" if last else "")
-            made = q.ask(key, name, *struct.arguments(q, slot, size), opaque=True)
+            fine = _LOOKED_AT if last else ()
+            made = q.ask(key, name, *struct.arguments(q, slot, size), opaque=True, fine=fine)
             if name in ("openat2", "perf_event_open", "bpf", "landlock_create_ruleset"):
                 q.call("close", made)
     return q.probes()
