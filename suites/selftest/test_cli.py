@@ -157,8 +157,9 @@ def test_diff_with_a_ledger_of_ones_own(tmp_path: Path, capsys: pytest.CaptureFi
     new = capture(tmp_path / "new.json", "6.12")
     own = tmp_path / "mine.toml"
     own.write_text(
-        '[[entry]]\nsurface = "sysctls"\nkey = "b"\nold = 1\nboundary = "6.1 -> 6.12"\n'
-        'reason = "we patched it away"\ncitation = "https://example.org/1"\n'
+        '[[cause]]\nboundary = "6.1 -> 6.12"\nreason = "we patched it away"\n'
+        'citation = "https://example.org/1"\n'
+        'facts = [{ surface = "sysctls", key = "b", old = 1 }]\n'
     )
     assert cli.main(["diff", str(old), str(new)]) == 1
     assert cli.main(["diff", str(old), str(new), "--ledger", str(own)]) == 0

@@ -18,13 +18,12 @@ from hostabi.errors import InputError, StorageError
 from hostabi.model import SCHEMA, Capture, Fact, Provenance, Variant
 
 GOOD = """
-[[entry]]
-surface = "s"
-key = "a"
-old = "file"
+[[cause]]
 boundary = "1 -> 2"
 reason = "it moved to another place"
 citation = "https://example.org/1"
+surface = "s"
+facts = [{ key = "a", old = "file" }]
 """
 
 
@@ -65,6 +64,16 @@ def test_an_entry_matches_one_fact_two_values_one_boundary(
     assert len(verdict.open_breaks) == 1
 
 
+def test_one_cause_may_hit_facts_of_several_surfaces(tmp_path: Path) -> None:
+    more = 'facts = [{ surface = "t", key = "b", new = true }, '
+    book = read(tmp_path, GOOD.replace("facts = [", more))
+    assert [(entry.surface, entry.key, entry.old, entry.new) for entry in book.entries] == [
+        ("t", "b", None, True),
+        ("s", "a", "file", None),
+    ]
+    assert len({entry.reason for entry in book.entries}) == 1
+
+
 def test_a_boundary_may_name_builds(tmp_path: Path) -> None:
     book = read(tmp_path, GOOD.replace("1 -> 2", "1.7-1 -> 2"))
     verdict = judge(capture("1", [Fact("a", "file")]), capture("2", []), impact.NONE, book)
@@ -87,9 +96,10 @@ def test_an_entry_that_matches_nothing_is_reported(tmp_path: Path) -> None:
         ("1 -> 2", "everywhere", "boundary"),
         ("https://example.org/1", "I know it", "cannot be looked up"),
         ("it moved to another place", "moved", "too short"),
-        ('old = "file"\n', "", "are the same"),
+        (', old = "file"', "", "are the same"),
         ("reason", "reasons", "unknown field"),
-        ("[[entry]]", "[[entry", "not a usable ledger"),
+        ("[[cause]]", "[[cause", "not a usable ledger"),
+        ('surface = "s"\n', "", "no surface is named"),
     ],
 )
 def test_an_entry_of_bad_form_is_refused(

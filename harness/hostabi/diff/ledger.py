@@ -1,14 +1,16 @@
 """The ledger: expected deltas, each reviewed, with a reason and a citation.
 
-    [[entry]]
-    surface = "sysctls"
-    key = "kernel.sched_child_runs_first"
-    old = "file"                        # a side that is left out means: not there
+    [[cause]]
     boundary = "6.1 -> 6.12"            # lines or builds, on either side
     reason = "removed with the EEVDF scheduler"
     citation = "commit 0123456789ab (\\"sched: ...\\")"
+    surface = "sysctls"                 # of each fact that names no other
+    facts = [
+      { key = "kernel.sched_child_runs_first", old = "file" },   # a side left out: not there
+      { surface = "config", key = "CONFIG_SCHED_DEBUG", old = "y", new = "n" },
+    ]
 
-An entry is pinned to one fact, both its values and one boundary. There are no
+Each fact is pinned by name, by both its values and by the boundary. There are no
 patterns: what changes once more has to be looked at once more.
 """
 
@@ -38,8 +40,9 @@ _CITATION = re.compile(
 _BOUNDARY = re.compile(r"(\S+) -> (\S+)")
 
 
-class Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One expected delta."""
+@dataclasses.dataclass(frozen=True)
+class Entry:
+    """One expected delta, and what caused it."""
 
     surface: str
     key: str
@@ -57,8 +60,38 @@ class Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return (match[1], match[2]) if match else ("", "")
 
 
+class _Expected(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    key: str
+    old: Value = None
+    new: Value = None
+    surface: str = ""
+
+
+class _Cause(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What one change of the kernel did to one or more facts."""
+
+    boundary: str
+    reason: str
+    citation: str
+    facts: tuple[_Expected, ...]
+    surface: str = ""
+
+    def entries(self) -> Iterable[Entry]:
+        """One for each fact."""
+        for fact in self.facts:
+            yield Entry(
+                surface=fact.surface or self.surface,
+                key=fact.key,
+                boundary=self.boundary,
+                reason=self.reason,
+                citation=self.citation,
+                old=fact.old,
+                new=fact.new,
+            )
+
+
 class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    entry: tuple[Entry, ...] = ()
+    cause: tuple[_Cause, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -126,16 +159,19 @@ def _read(path: Path) -> tuple[Entry, ...]:
     content = read_toml(
         path, _File, what="ledger", advice="see the head of hostabi/diff/ledger.py for its form"
     )
-    for entry in content.entry:
+    entries = tuple(entry for cause in content.cause for entry in cause.entries())
+    for entry in entries:
         problems = list(_problems(entry))
         if problems:
             raise InputError(f"{path}: entry for {entry.key!r}: {'; '.join(problems)}")
-    return content.entry
+    return entries
 
 
 def _problems(entry: Entry) -> Iterable[str]:
     if not _BOUNDARY.fullmatch(entry.boundary):
         yield f"boundary {entry.boundary!r} is not of the form 'OLD -> NEW'"
+    if not entry.surface:
+        yield "no surface is named, neither with the fact nor with its cause"
     if "*" in entry.key:
         yield "a pattern as key: name the fact itself"
     if entry.old == entry.new:
