@@ -23,6 +23,8 @@ _PUBLISHED = Detail(rows=None, breaks=None, merge=8)
 _WIDE = 130
 """Columns from which the rule has one of its own."""
 _HINT = "--open N tells a line in full, --open NAME what has a name; --all everything"
+_SURFACE = 12
+"""Columns for the name of a surface; ``capabilities`` has the longest."""
 _HIT = 2
 """How many of those who are hit a line names."""
 _NAMED = 8
@@ -162,12 +164,12 @@ def _plain_table(width: int, detail: Detail) -> Table:
         hit = any(line.group.impact for line in lines)
         wide = width >= _WIDE
         # the short columns and the gaps between all of them
-        room = max(width - 4 - 10 - 2 * (4 if hit else 3) - (26 if wide else 0), 30)
+        room = max(width - 4 - _SURFACE - 2 * (4 if hit else 3) - (26 if wide else 0), 30)
         shares = (0.42, 0.27, 0.31) if hit else (0.6, 0.4, 0.0)
         widths = [int(room * share) for share in shares]
         rows = [_short(_cells(line, detail), line) for line in lines]
         headers = ["#", "surface", "what", "change", "rule", "hits"]
-        limits: list[int | None] = [4, 10, widths[0], widths[1], 24, widths[2]]
+        limits: list[int | None] = [4, _SURFACE, widths[0], widths[1], 24, widths[2]]
         keep = [0, 1, 2, 3, *([4] if wide else []), *([5] if hit else [])]
         return tabulate(
             [[row[column] for column in keep] for row in rows],
@@ -205,7 +207,7 @@ def _cells(line: Line, detail: Detail) -> list[str]:
 def _short(cells: list[str], line: Line) -> list[str]:
     """The cells of a line where there is little room."""
     surfaces, impact = line.group.surfaces, line.group.impact
-    if len(surfaces) > 1 and len(cells[1]) > 10:
+    if len(surfaces) > 1 and len(cells[1]) > _SURFACE:
         cells[1] = f"{len(surfaces)} of them"
     if len(impact) > _HIT:
         cells[-1] = "; ".join([*impact[:_HIT], f"+{len(impact) - _HIT}"])
