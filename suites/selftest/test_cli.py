@@ -143,6 +143,20 @@ def test_diff_of_two_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     assert json.loads(capsys.readouterr().out)["title"] == "hostabi diff"
 
 
+def test_files_are_compared_without_guests(tmp_path: Path) -> None:
+    old = capture(tmp_path / "old.json", "6.1", Fact("b", 1))
+    loaded = "import sys; from hostabi import cli; cli.main(sys.argv[1:]); print(*sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", loaded, "diff", str(old), str(old)],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    modules = done.stdout.split()
+    assert "hostabi.diff.verdict" in modules
+    assert not {"hostabi.runs.guests", "hostabi.packages.context", "httpx"} & set(modules)
+
+
 def test_diff_opens_a_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     old = capture(tmp_path / "old.json", "6.1", Fact("a#mode", 0o644), Fact("b", 1))
     new = capture(tmp_path / "new.json", "6.12", Fact("a#mode", 0o644))

@@ -114,6 +114,24 @@ def _check(options: argparse.Namespace) -> None:
 
 def _captures(options: argparse.Namespace, context: Context) -> tuple[list[Capture], bool]:
     """The captures to compare, and whether they are whole."""
+    from hostabi.commands.sides import is_stored, only, stored
+
+    # What is there already needs no guests, and not the time to get ready for some.
+    if options.sides and all(map(is_stored, options.sides)):
+        captures = [only(stored(name), options.surface) for name in options.sides]
+        complete = True
+    else:
+        captures, complete = _taken(options, context)
+    if not any(capture.surfaces for capture in captures):
+        raise InputError(
+            "nothing was captured that could be compared",
+            advice="leave out --static, or name another --surface",
+        )
+    return captures, complete
+
+
+def _taken(options: argparse.Namespace, context: Context) -> tuple[list[Capture], bool]:
+    """Captures of which some have to be taken first, and whether all could be taken whole."""
     from hostabi.commands.sides import Sides, point_releases
 
     with context.guests(options) as guests:
@@ -130,11 +148,6 @@ def _captures(options: argparse.Namespace, context: Context) -> tuple[list[Captu
         else:
             captures = sides.all(options.sides)
     _say_failures(sides)
-    if not any(capture.surfaces for capture in captures):
-        raise InputError(
-            "nothing was captured that could be compared",
-            advice="leave out --static, or name another --surface",
-        )
     return captures, not sides.failed
 
 

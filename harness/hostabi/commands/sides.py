@@ -38,10 +38,8 @@ class Sides:
 
     def get(self, name: str) -> Capture:
         """The capture that ``name`` stands for. Raises HostabiError as resolving and booting do."""
-        capture = self._stored(name)
-        if capture is None:
-            capture = self._of_kernel(name)
-        return self._wanted(capture)
+        capture = stored(name) if is_stored(name) else self._of_kernel(name)
+        return only(capture, self.surfaces)
 
     def all(self, names: Sequence[str]) -> list[Capture]:
         """The captures of several sides, in this order.
@@ -73,14 +71,6 @@ class Sides:
             )
         return found
 
-    def _stored(self, name: str) -> Capture | None:
-        from hostabi.diff import captures
-
-        if name.startswith(PUBLISHED):
-            return published(name.removeprefix(PUBLISHED))
-        path = Path(name)
-        return captures.load(path) if name.endswith(_FILES) and path.is_file() else None
-
     def _of_kernel(self, name: str) -> Capture:
         from hostabi.diff import captures
         from hostabi.runs import capture
@@ -97,14 +87,29 @@ class Sides:
             self.failed[build.name, surface] = error
         return taken.capture
 
-    def _wanted(self, capture: Capture) -> Capture:
-        """The capture with those surfaces only that were asked for."""
-        from msgspec.structs import replace
 
-        if not self.surfaces:
-            return capture
-        kept = {name: facts for name, facts in capture.surfaces.items() if name in self.surfaces}
-        return replace(capture, surfaces=kept)
+def is_stored(name: str) -> bool:
+    """Whether a side is a capture that was made before, and no kernel."""
+    return name.startswith(PUBLISHED) or (name.endswith(_FILES) and Path(name).is_file())
+
+
+def stored(name: str) -> Capture:
+    """The capture that a stored side stands for. Raises InputError for one that is unusable."""
+    from hostabi.diff import captures
+
+    if name.startswith(PUBLISHED):
+        return published(name.removeprefix(PUBLISHED))
+    return captures.load(Path(name))
+
+
+def only(capture: Capture, surfaces: Sequence[str]) -> Capture:
+    """The capture with those surfaces that are asked for; none named means all."""
+    from msgspec.structs import replace
+
+    if not surfaces:
+        return capture
+    kept = {name: facts for name, facts in capture.surfaces.items() if name in surfaces}
+    return replace(capture, surfaces=kept)
 
 
 def recorded(path: Path, build: str) -> Path | None:

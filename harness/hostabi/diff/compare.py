@@ -84,10 +84,16 @@ def members(value: Value) -> frozenset[str]:
 
 
 def _pairs(old: Capture, new: Capture) -> Iterator[Delta]:
+    """The facts that are not the same on both sides, of which more has to be asked.
+
+    Equal values say the same, whatever their kind: most of some 60,000 facts end here.
+    """
     for surface in sorted(old.surfaces.keys() & new.surfaces.keys()):
         before = by_key(old.surfaces[surface], where=f"{old.build}, surface {surface}")
         after = by_key(new.surfaces[surface], where=f"{new.build}, surface {surface}")
-        for key in sorted(before.keys() | after.keys()):
+        for key in sorted(
+            key for key in before.keys() | after.keys() if _unlike(key, before, after)
+        ):
             delta = Delta(surface, key, before.get(key), after.get(key))
             one_sided = delta.old is None or delta.new is None
             if one_sided and (
@@ -97,6 +103,11 @@ def _pairs(old: Capture, new: Capture) -> Iterator[Delta]:
             ):
                 continue
             yield delta
+
+
+def _unlike(key: str, before: dict[str, Fact], after: dict[str, Fact]) -> bool:
+    old, new = before.get(key), after.get(key)
+    return old is None or new is None or old.value != new.value
 
 
 def _told_by_subject(key: str, before: dict[str, Fact], after: dict[str, Fact]) -> bool:
