@@ -13,7 +13,7 @@ from hostabi.commands.context import Context, Parsers, command, kernels_wanted
 from hostabi.errors import HostabiError, InputError
 
 if TYPE_CHECKING:
-    from hostabi.runs.bench import Figure
+    from hostabi.runs.figure import Figure
 
 EXAMPLES = """\
   hostabi bench                        all measurements, on the default lines
@@ -31,7 +31,7 @@ def add(parsers: Parsers, shared: argparse.ArgumentParser) -> None:
         shared,
         "bench",
         run,
-        summary="measure the harness: boot, restore, wire, lockstep, reading an image",
+        summary="measure the harness: boot, restore, wire, lockstep, captures and their diff",
         examples=EXAMPLES,
     )
     parser.add_argument("kernels", nargs="*", metavar="KERNEL")

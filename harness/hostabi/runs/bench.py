@@ -16,7 +16,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import msgspec
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
@@ -26,6 +25,8 @@ from hostabi.guest import cpio, image
 from hostabi.kernels.static import Static
 from hostabi.machine import argv, emulator, machine
 from hostabi.packages.cache import Cache
+from hostabi.runs import bench_captures
+from hostabi.runs.figure import Figure
 from hostabi.runs.guests import Guests
 from hostabi.runs.lockstep import Lockstep
 from hostabi.syscalls.cases import Case, Script
@@ -40,23 +41,6 @@ _PINGS = 200
 _PROGRAMS = 50
 _BARE_DEADLINE = 60.0
 _MARK = b"bare-busybox-is-up"
-
-
-class Figure(msgspec.Struct, frozen=True):
-    """One measurement. ``higher``: more is better. ``note`` tells what it was made from."""
-
-    what: str
-    kernel: str
-    value: float
-    unit: str
-    goal: float
-    higher: bool = False
-    note: str = ""
-
-    @property
-    def good(self) -> bool:
-        """Whether the goal is met."""
-        return self.value >= self.goal if self.higher else self.value <= self.goal
 
 
 def static(guests: Guests, specs: Sequence[str]) -> list[Figure]:
@@ -260,5 +244,7 @@ MEASURES: dict[str, Callable[[Guests, Sequence[str]], list[Figure]]] = {
     "warm": warm,
     "wire": wire,
     "lockstep": lockstep,
+    "looks": bench_captures.looks,
+    "packages": bench_captures.packages,
 }
 """Every measurement by name."""
