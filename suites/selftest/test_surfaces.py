@@ -15,7 +15,7 @@ from kernelfakes import make_bzimage, make_elf
 
 from hostabi.agent.client import Agent
 from hostabi.agent.program import End, Program, Ran, Sandbox
-from hostabi.agent.records import Entry, Hello
+from hostabi.agent.records import Completed, Entry, Hello
 from hostabi.diff.compare import by_key
 from hostabi.errors import CallError, HostabiError, InputError
 from hostabi.kernels.build import Build
@@ -86,8 +86,10 @@ class FakeAgent:
             raise CallError("no namespaces here", errno=errno.EPERM)
         return self.inside
 
-    def command(self, argv: Sequence[str]) -> None:
+    def command(self, argv: Sequence[str], *, limit: int = 0) -> Completed:
         self.commands.append(list(argv))
+        said = b"".join(self.files.get(word, b"") for word in argv)
+        return Completed(0, 0, said[:limit], b"", timed_out=False, truncated=False)
 
     def run(self, programs: Sequence[Program], sandbox: Sandbox = Sandbox()) -> list[Ran]:
         return [self._ran(program) for program in programs]
@@ -95,7 +97,8 @@ class FakeAgent:
     def _ran(self, program: Program) -> Ran:
         numbers = [call.number for call in program.calls]
         values = tuple(-(errno.EBADF if n in self.working else errno.ENOSYS) for n in numbers)
-        return self.ends.get(numbers[-1]) or Ran(End.EXITED, 0, values)
+        ended = (self.ends[number] for number in numbers if number in self.ends)
+        return next(ended, Ran(End.EXITED, 0, values))
 
 
 def source(agent: FakeAgent, static: object = None) -> Source:
@@ -189,6 +192,7 @@ def test_the_probe_decides_and_disagreement_is_told() -> None:
         files={
             "/proc/kallsyms": KALLSYMS.encode(),
             f"{folder}/sys_enter_openat/format": FORMAT.encode(),
+            f"{folder}/sys_enter_close/format": FORMAT.replace("openat", "unknown").encode(),
         },
     )
     facts = by_key(syscalls.SURFACE.capture(source(agent, FakeStatic())))
@@ -218,6 +222,14 @@ def test_a_call_that_does_not_return_is_implemented(ran: Ran) -> None:
     answers = syscalls.probe(cast(Agent, FakeAgent(ends={34: ran})))
     assert answers[34]
     assert not answers[35]
+
+
+def test_one_that_ends_its_process_does_not_hide_the_others() -> None:
+    leaves = table.number("exit")
+    neighbours = frozenset({leaves - 1, leaves + 1})
+    fake = FakeAgent(working=neighbours, ends={leaves: Ran(End.EXITED, 255, ())})
+    answers = syscalls.probe(cast(Agent, fake))
+    assert {number for number, there in answers.items() if there} == {*neighbours, leaves}
 
 
 def test_a_sandbox_that_is_refused_is_the_harness_s_failure() -> None:

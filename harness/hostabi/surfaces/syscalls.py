@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import errno
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from hostabi.agent.client import Agent
 from hostabi.agent.program import Call, End, Pointer, Program, Ran, Store
@@ -24,8 +24,12 @@ LAST = 700
 """The highest number probed. The table ends below 480 today; x32 has 512 to 547."""
 
 _TRACE = "/sys/kernel/tracing/events/syscalls"
-_TOGETHER = 16
-"""Numbers without a name that one child asks for."""
+_FORMATS = 4 << 20
+"""Bytes that all their formats together may have; a kernel's have some 300 KB."""
+_NAME = re.compile(r"^name: ", re.MULTILINE)
+"""Begins an event's format."""
+_TOGETHER = 12
+"""Numbers that one child asks for."""
 
 MICROSECONDS = 100_000
 """How long a call that waits for a signal waits for it."""
@@ -93,17 +97,21 @@ def probe(agent: Agent) -> dict[int, bool]:
 
     Each is called with arguments that no call accepts for anything it could do:
     descriptors, addresses and flags of -1. A call that blocks, kills or ends its
-    process is implemented. Numbers with a name get a child of their own, the
-    others share one, and are asked one by one only if any of them answers.
+    process is implemented. Several share a child, as a process costs more than a
+    call; where it does not come to the last of them, each is asked alone.
     """
-    named = set(table.tables().syscalls.values())
-    alone = [number for number in range(LAST + 1) if number in named]
-    rest = [number for number in range(LAST + 1) if number not in named]
+    native = table.tables().syscalls
+    alone = sorted(native[name] for name in {*ARGUMENTS, *WAITS} & native.keys())
+    rest = [number for number in range(LAST + 1) if number not in alone]
     groups = [rest[start : start + _TOGETHER] for start in range(0, len(rest), _TOGETHER)]
     programs = [Program(tuple(Call(number, NONSENSE) for number in group)) for group in groups]
-    answers = dict.fromkeys(rest, False)
+    answers: dict[int, bool] = {}
     for group, ran in zip(groups, agent.run(programs), strict=True):
-        if ran.values != (-errno.ENOSYS,) * len(group):
+        if ran.end is End.EXITED and len(ran.values) == len(group):
+            answers |= {
+                n: value != -errno.ENOSYS for n, value in zip(group, ran.values, strict=True)
+            }
+        else:
             alone += group
     for number, ran in zip(alone, agent.run([_program(n) for n in alone]), strict=True):
         answers[number] = _implemented(number, ran)
@@ -176,16 +184,31 @@ def entry_name(name: str) -> str:
 
 def _arguments(agent: Agent, names: Iterable[str]) -> list[Fact]:
     """Argument types from tracefs, for the calls that it describes; none without tracefs."""
+    events = {f"sys_enter_{entry_name(name)}": name for name in names}
     facts = []
-    for name in names:
-        try:
-            text = agent.read(f"{_TRACE}/sys_enter_{entry_name(name)}/format", 1 << 16)
-        except CallError:
-            continue
-        types = argument_types(text.decode(errors="replace"))
-        key = f"{name}#{keys.SIGNATURE}"
-        facts.append(Fact(key, ", ".join(types) or "none", Kind.VALUE, how="tracefs"))
+    for event, text in _formats(agent, list(events)):
+        if event in events:
+            types = argument_types(text)
+            key = f"{events[event]}#{keys.SIGNATURE}"
+            facts.append(Fact(key, ", ".join(types) or "none", Kind.VALUE, how="tracefs"))
     return facts
+
+
+def _formats(agent: Agent, events: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """What tracefs says of events, each with its name: hundreds of files, read by one command.
+
+    Which calls are traced differs; those that are not have no file, and cat goes on.
+    """
+    if agent.hello.euid != 0:
+        return
+    try:
+        files = [f"{_TRACE}/{event}/format" for event in events]
+        said = agent.command(["/bin/busybox", "cat", *files], limit=_FORMATS)
+    except CallError:
+        return
+    for part in _NAME.split(said.stdout.decode(errors="replace"))[1:]:
+        event, _, text = part.partition("\n")
+        yield event, text
 
 
 def argument_types(format_text: str) -> list[str]:
