@@ -56,6 +56,20 @@ def test_one_program_answers_all_its_questions():
     assert [count for count, _ in kernel.asked] == [1]
 
 
+def test_a_form_of_what_fails_is_not_told():
+    q = Questions()
+    whole = q.ask("whole", "eventfd2", 0, 0)
+    q.ask("form", "eventfd2", 0, 1, given=(whole,))
+    for answers, told in (
+        ((3, 4), {"whole": "ok", "form": "ok"}),
+        ((3, -errno.EINVAL), {"whole": "ok", "form": "EINVAL"}),
+        ((-errno.ENOSYS, -errno.ENOSYS), {"whole": "ENOSYS", "form": None}),
+    ):
+        facts = ask(agent(Kernel(*answers)), q.probes(), (HOST,))
+        assert {fact.key: fact.value for fact in facts} == told
+    assert facts[0].detail == "ENOSYS at eventfd2(0, 0)"
+
+
 def test_an_errno_is_a_value():
     assert values(Kernel(3, -errno.EPERM, -errno.EINVAL, -errno.ESPIPE)) == {
         "first": "EPERM",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+
 from hostabi.agent.program import End, Ran
 from hostabi.model import Value
 from hostabi.surfaces import ioctls
@@ -28,6 +30,14 @@ def test_every_bit_of_the_information_is_asked() -> None:
 def test_what_was_not_filled_in_is_not_there() -> None:
     assert told("PIDFD_INFO_EXIT", C.PIDFD_INFO_PID) is False
     assert told("PIDFD_INFO_EXIT", C.PIDFD_INFO_PID | C.PIDFD_INFO_EXIT) is True
+
+
+def test_a_request_that_is_not_known_is_told_once() -> None:
+    forms = [key for key in EVERYBODY if key.startswith(("PIDFD_GET_INFO", "PIDFD_INFO_"))]
+    built = EVERYBODY["PIDFD_GET_INFO"].built
+    values = [-errno.ENOTTY if step.name == "ioctl" else 3 for step in built.steps]
+    ran = Ran(End.EXITED, 0, tuple(values))
+    assert [key for key in forms if outcome(EVERYBODY[key], ran)[0]] == ["PIDFD_GET_INFO"]
 
 
 def test_parts_do_not_ask_for_the_same() -> None:

@@ -110,19 +110,21 @@ def _info() -> tuple[Probe, ...]:
     q = Questions(children=Children.PAUSE)
     child = _child(q)
     fd = q.need("pidfd_open", child, 0)
+    known = (q.ask("PIDFD_GET_INFO", "ioctl", fd, C.PIDFD_GET_INFO, q.buffer(128)),)
     direction = C.PIDFD_GET_INFO & ~(0x3FFF << 16)
     for size in _SIZES:
-        room = q.buffer(128)
-        q.ask(f"PIDFD_GET_INFO.{size}", "ioctl", fd, direction | size << 16, room)
+        sized = (fd, direction | size << 16, q.buffer(128))
+        q.ask(f"PIDFD_GET_INFO.{size}", "ioctl", *sized, given=known)
     for name, bit in constants("PIDFD_INFO_").items():
         if name.startswith("PIDFD_INFO_SIZE_"):
             continue
         info = q.content(bit.to_bytes(8, "little") + bytes(120)).at(0, 8)
-        q.ask(name, "ioctl", fd, C.PIDFD_GET_INFO, info, out=[info], read=_has(info, bit))
-        known = q.struct("struct pidfd_info", mask=C.PIDFD_INFO_SUPPORTED_MASK)
-        place = known.at(_SUPPORTED_MASK, 8)
-        told = (fd, C.PIDFD_GET_INFO, known)
-        q.ask(f"{name}#supported", "ioctl", *told, out=[place], read=_has(place, bit))
+        get = (fd, C.PIDFD_GET_INFO, info)
+        q.ask(name, "ioctl", *get, given=known, out=[info], read=_has(info, bit))
+        every = q.struct("struct pidfd_info", mask=C.PIDFD_INFO_SUPPORTED_MASK)
+        place = every.at(_SUPPORTED_MASK, 8)
+        get, read = (fd, C.PIDFD_GET_INFO, every), _has(place, bit)
+        q.ask(f"{name}#supported", "ioctl", *get, given=known, out=[place], read=read)
     return q.probes()
 
 

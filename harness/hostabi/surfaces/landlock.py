@@ -116,11 +116,11 @@ def _layers() -> tuple[Probe, ...]:
 def _denied(q: Questions, field: str, name: str, call: str, *arguments: Value) -> None:
     """What a call gets that needs a right which nobody has.
 
-    Where the kernel does not know the right there is no ruleset, and its errno is the value.
+    Where the kernel does not know the right there is no ruleset, and nothing to be tried.
     """
     rules = _ruleset(q, **{field: getattr(C, f"LANDLOCK_{name}")})
     enclosed = q.call(_RESTRICT, rules, 0)
-    q.ask(f"{name}.denied", call, *arguments, needs=(rules, enclosed))
+    q.ask(f"{name}.denied", call, *arguments, given=(rules,), needs=(enclosed,))
 
 
 def _files_denied() -> tuple[Probe, ...]:
@@ -183,8 +183,8 @@ def _others_denied() -> tuple[Probe, ...]:
     rules = _ruleset(q, handled_access_fs=C.LANDLOCK_ACCESS_FS_IOCTL_DEV)
     enclosed = q.call(_RESTRICT, rules, 0)
     device = q.call("openat", C.AT_FDCWD, q.string("/dev/null"), C.O_RDWR)
-    needs = (rules, enclosed, device)
-    q.ask(f"{name}.denied", "ioctl", device, C.TCGETS, q.buffer(64), needs=needs)
+    terminal = (device, C.TCGETS, q.buffer(64))
+    q.ask(f"{name}.denied", "ioctl", *terminal, given=(rules,), needs=(enclosed, device))
     return q.probes()
 
 

@@ -84,9 +84,10 @@ Read = Callable[[Trace, Ref], FactValue]
 class Probe:
     """One fact to be found: the call ``ref`` of ``built`` decides, if all of ``needs`` work.
 
-    ``fine`` are errnos by which the kernel shows that it accepts what was asked
-    (EBADF where the flag was the question). ``read`` gives another value than
-    ``ok``. ``plain`` is the sandbox to which a view adds.
+    ``given`` are calls of which other facts tell, and without which there is nothing to be
+    found: the request itself, where this is one of its forms. ``fine`` are errnos by which
+    the kernel shows that it accepts what was asked (EBADF where the flag was the question).
+    ``read`` gives another value than ``ok``. ``plain`` is the sandbox to which a view adds.
     """
 
     key: str
@@ -97,6 +98,12 @@ class Probe:
     read: Read | None = None
     kind: Kind = Kind.VALUE
     plain: Sandbox = Sandbox()
+    given: tuple[Ref, ...] = ()
+
+    @property
+    def chain(self) -> tuple[Ref, ...]:
+        """All calls that have to work, the one that decides at the end."""
+        return (*self.given, *self.needs, self.ref)
 
 
 class Questions(Builder):
@@ -150,6 +157,7 @@ class Questions(Builder):
         name: str | int,
         *arguments: Value,
         needs: Sequence[Ref] = (),
+        given: Sequence[Ref] = (),
         fine: Collection[str] = (),
         read: Read | None = None,
         kind: Kind = Kind.VALUE,
@@ -157,11 +165,16 @@ class Questions(Builder):
         opaque: bool = False,
         abi: Abi = Abi.NATIVE,
     ) -> Ref:
-        """A call whose success is the fact ``key``; ``needs`` are needed by this question only."""
+        """A call whose success is the fact ``key``; ``needs`` are needed by this question only.
+
+        Where one of ``given`` fails there is nothing to tell.
+        """
         ref = self.call(name, *arguments, out=out, opaque=opaque, abi=abi)
-        every = (*self._needs, *needs)
+        every, before = (*self._needs, *needs), tuple(given)
         accepted, plain = frozenset(fine), self._plain
-        self._asked.append(lambda built: Probe(key, built, ref, every, accepted, read, kind, plain))
+        self._asked.append(
+            lambda built: Probe(key, built, ref, every, accepted, read, kind, plain, before)
+        )
         return ref
 
     def probes(self) -> tuple[Probe, ...]:
@@ -236,7 +249,7 @@ def probe_reproducer(
             return None
         sides = [("the kernel it was made on", ran)]
     expected = Expected(
-        chain=tuple(ref.call for ref in (*probe.needs, probe.ref)),
+        chain=tuple(ref.call for ref in probe.chain),
         value=str(fact.value) if plain else None,
         fine=probe.fine,
     )
@@ -272,13 +285,15 @@ def outcome(probe: Probe, ran: Ran) -> tuple[FactValue, str]:
     """The value of a probe's fact, and a detail where it needs one; None is not determined."""
     if ran.end is End.REFUSED:
         return None, f"no sandbox: {ran.detail} {table.errno_name(ran.code)}"
-    for ref in (*probe.needs, probe.ref):
+    for ref in probe.chain:
         if ref.call >= len(ran.values):
             first = ref.call == len(ran.values) and ran.end is not End.EXITED
             return (_ended(ran), _said(probe, ref)) if first else (None, "not reached")
         value = ran.values[ref.call]
         if -4095 <= value < 0:
             name = table.errno_name(-value)
+            if ref in probe.given:
+                return None, f"{name} {_said(probe, ref)}"
             accepted = ref == probe.ref and name in probe.fine
             return keys.OK if accepted else name, "" if ref == probe.ref else _said(probe, ref)
     value_of = probe.read or (lambda trace, ref: keys.OK)
