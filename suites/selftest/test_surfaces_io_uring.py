@@ -52,6 +52,15 @@ def test_a_completion_is_found_by_its_mark(offsets: bytes) -> None:
     assert completion(raw, offsets, 8) == 5
 
 
+@pytest.mark.parametrize("name", ["SETXATTR", "GETXATTR", "FSETXATTR", "FGETXATTR"])
+def test_a_file_system_without_attributes_shows_that_the_operation_is_done(name: str) -> None:
+    parameters = bytes(PARAMETERS - 40) + CLOSE
+    for result, value in ((-errno.EOPNOTSUPP, "ok"), (-errno.EINVAL, "EINVAL"), (1, "ok")):
+        seen = rings(CLOSE, *((mark, result) for mark in range(1, 17)))
+        probe = EVERYBODY[f"op.{name}"]
+        assert answer(probe, 4096, parameters, *[seen] * len(probe.built.program.outputs)) == value
+
+
 def test_what_lies_beyond_the_tail_is_no_completion() -> None:
     raw = bytearray(rings(CLOSE, (6, 0), (7, -22)))
     struct.pack_into("<I", raw, 12, 1)
