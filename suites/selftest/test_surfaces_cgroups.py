@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import errno
 import subprocess
 from collections import Counter
 from pathlib import Path
 
 import pytest
 
+from hostabi.agent.program import End, Ran
 from hostabi.agent.records import Entry
 from hostabi.diff import keys
 from hostabi.model import Fact, Kind
 from hostabi.surfaces import cgroup1_probes, cgroup2, cgroup2_probes, cgroup_writes, cgroupfs
-from hostabi.surfaces.probing import Probe
+from hostabi.surfaces.probing import Probe, outcome
 
 
 def entry(name: str, content: str | None, mode: int = 0o444, error: int = 0) -> Entry:
@@ -163,3 +165,12 @@ def test_shell_lines_show_what_a_file_says(tmp_path: Path) -> None:
         assert done.returncode == holds, fact.key
     for unknown in (Fact("cpu.max#value", None, Kind.VOLATILE), Fact("cpu.max#format", "value")):
         assert cgroupfs.reproducer(unknown, str(file)) is None
+
+
+def test_nothing_is_said_about_threads_and_a_controller_that_is_not_there() -> None:
+    probe = {probe.key: probe for probe in cgroup2_probes.for_root()}["controller.misc#threaded"]
+    (known,) = probe.given
+    values = [3] * len(probe.built.program.calls)
+    assert outcome(probe, Ran(End.EXITED, 0, tuple(values)))[0] == keys.OK
+    values[known.call] = -errno.EINVAL
+    assert outcome(probe, Ran(End.EXITED, 0, tuple(values)))[0] is None

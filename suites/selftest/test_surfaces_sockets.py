@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import struct
 
 from hostabi.agent.program import End, Ran
@@ -57,6 +58,25 @@ def test_nothing_is_said_about_an_option_that_is_not_there() -> None:
     assert sockets.of_what_is_there(gone).value is None
     refused = Fact("tcp.TCP_INFO.get", "EOPNOTSUPP")
     assert sockets.of_what_is_there(refused) == refused
+
+
+def test_nothing_is_said_about_options_of_a_socket_that_is_not_there() -> None:
+    for probe, error in (
+        (EVERYBODY["mptcp.TCP_NODELAY.get"], errno.EPROTONOSUPPORT),
+        (EVERYBODY["mptcp.TCP_NODELAY.set"], errno.EPROTONOSUPPORT),
+        (EVERYBODY["packet.PACKET_FANOUT.PACKET_FANOUT_LB"], errno.EAFNOSUPPORT),
+        (MACHINE["tls.AES_GCM_128.TX.1.2"], errno.ENOENT),
+    ):
+        (made,) = probe.given
+        values = [3] * len(probe.built.program.calls)
+        values[made.call] = -error
+        assert outcome(probe, Ran(End.EXITED, 0, tuple(values)))[0] is None
+
+
+def test_a_clock_that_loopback_has_not_is_a_flag_that_is_known() -> None:
+    probe = EVERYBODY["udp.SO_TIMESTAMPING.SOF_TIMESTAMPING_BIND_PHC"]
+    assert answer(probe, -errno.EOPNOTSUPP) == keys.OK
+    assert answer(probe, -errno.EINVAL) == "EINVAL"
 
 
 def test_what_comes_with_a_message_is_looked_for_by_its_kind() -> None:

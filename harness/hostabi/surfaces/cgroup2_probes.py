@@ -161,8 +161,9 @@ def _threaded() -> tuple[Probe, ...]:
     ask_text(q, "cgroup.type#of-threaded", f"{inner}/cgroup.type")
     ask_text(q, "cgroup.type#of-its-parent", f"{path}/cgroup.type")
     for name in CONTROLLERS:
-        control = f"{path}/cgroup.subtree_control"
-        ask_write(q, f"controller.{name}#threaded", control, f"+{name}")
+        control, word = "cgroup.subtree_control", f"+{name}"
+        known = tell(q, f"{PARENT}/{control}", word)
+        ask_write(q, f"controller.{name}#threaded", f"{path}/{control}", word, given=(known,))
     tell(q, f"{path}/cgroup.procs", "0")
     ask_write(q, "cgroup.threads#within-domain", f"{inner}/cgroup.threads", "0")
     remove(q, inner, path)

@@ -15,12 +15,18 @@ ROOM = 512
 
 
 def ask_write(
-    q: Questions, key: str, path: str, text: str, *needs: Ref, fine: Collection[str] = ()
+    q: Questions,
+    key: str,
+    path: str,
+    text: str,
+    *needs: Ref,
+    given: Sequence[Ref] = (),
+    fine: Collection[str] = (),
 ) -> Ref:
     """Whether ``text`` can be written to a file."""
     fd = q.call("openat", C.AT_FDCWD, q.string(path), C.O_WRONLY | C.O_CLOEXEC)
     content = q.string(text)
-    done = q.ask(key, "write", fd, content, len(text), needs=(*needs, fd), fine=fine)
+    done = q.ask(key, "write", fd, content, len(text), given=given, needs=(*needs, fd), fine=fine)
     q.call("close", fd)
     return done
 

@@ -269,8 +269,8 @@ def _tls(cipher: str, vector: int, key_size: int, salt: int, record: int) -> tup
     """Ciphers of the kernel's TLS, kernel document networking/tls.rst."""
     q = Questions(timeout=10.0)
     one, other = _connected(q)
-    for end in (one, other):
-        q.need("setsockopt", end, C.SOL_TCP, C.TCP_ULP, q.string("tls"), 3)
+    layer = (C.SOL_TCP, C.TCP_ULP, q.string("tls"), 3)
+    layered = {end: q.call("setsockopt", end, *layer) for end in (one, other)}
     number = getattr(C, f"TLS_CIPHER_{cipher}")
     rest = bytes(vector + key_size + salt + record)
     for end, name in ((one, "1.2"), (other, "1.3")):
@@ -278,13 +278,13 @@ def _tls(cipher: str, vector: int, key_size: int, salt: int, record: int) -> tup
         info = q.content(words(version, number, size=2) + rest)
         for way in ("TX", "RX"):
             where = (end, C.SOL_TLS, getattr(C, f"TLS_{way}"), info, info.size)
-            q.ask(f"tls.{cipher}.{way}.{name}", "setsockopt", *where)
+            q.ask(f"tls.{cipher}.{way}.{name}", "setsockopt", *where, given=(layered[end],))
     if cipher == "AES_GCM_128":
         on = q.content(words(1))
         for name in ("TLS_TX_ZEROCOPY_RO", "TLS_RX_EXPECT_NO_PAD", "TLS_TX_MAX_PAYLOAD_LEN"):
             length = patched(q.buffer(4), (0, 4, 2 if name.endswith("LEN") else 4))
-            number = getattr(C, name)
-            q.ask(f"tls.{name}.get", "getsockopt", other, C.SOL_TLS, number, q.buffer(4), length)
-        option = (C.SOL_TLS, C.TLS_TX_ZEROCOPY_RO)
-        q.ask("tls.TLS_TX_ZEROCOPY_RO.set", "setsockopt", other, *option, on, 4)
+            option = (C.SOL_TLS, getattr(C, name), q.buffer(4), length)
+            q.ask(f"tls.{name}.get", "getsockopt", other, *option, given=(layered[other],))
+        switch = (C.SOL_TLS, C.TLS_TX_ZEROCOPY_RO, on, 4)
+        q.ask("tls.TLS_TX_ZEROCOPY_RO.set", "setsockopt", other, *switch, given=(layered[other],))
     return q.probes()
