@@ -27,9 +27,6 @@ class Context:
     """The newer capture's facts of the same surface."""
 
 
-_NO_CALL = "ENOSYS"
-"""Says that the call itself is not there, while other errnos may speak of its arguments."""
-
 Rule = Callable[[Delta, Context], Class | None]
 
 
@@ -119,12 +116,11 @@ def works_now(delta: Delta, context: Context) -> Class | None:
 
 
 def known_and_refused(delta: Delta, context: Context) -> Class | None:
-    """What the kernel did not know it knows now, and refuses."""
+    """What the kernel did not know it knows now, and refuses: the request gets further."""
     if not all(_failed(delta)):
         return None
     old, new = _both(delta)
-    learned = old.value in keys.UNKNOWN and (new.value not in keys.UNKNOWN or old.value == _NO_CALL)
-    return Class.CHANGE if learned else None
+    return Class.CHANGE if keys.progress(old.value) < keys.progress(new.value) else None
 
 
 def errno_changed(delta: Delta, context: Context) -> Class | None:

@@ -44,23 +44,15 @@ INCOMPLETE = "?"
 """Key of a fact that says that its surface could not be looked at as a whole: what is absent
 there is unknown. ``detail`` has the reason."""
 
-UNKNOWN = frozenset(
-    (
-        "ENOSYS",
-        "EINVAL",
-        "EOPNOTSUPP",
-        "ENOTSUP",
-        "ENOPROTOOPT",
-        "EPROTONOSUPPORT",
-        "ESOCKTNOSUPPORT",
-        "EPFNOSUPPORT",
-        "EAFNOSUPPORT",
-        "ENODEV",
-        "ENOTTY",
-        "E2BIG",
-    )
+REFUSALS: tuple[frozenset[str], ...] = (
+    frozenset(("ENOSYS",)),
+    frozenset(("EAFNOSUPPORT", "EPFNOSUPPORT", "EPROTONOSUPPORT", "ESOCKTNOSUPPORT")),
+    frozenset(("E2BIG", "ENOPROTOOPT", "ENOTTY")),
+    frozenset(("EINVAL", "ENODEV")),
+    frozenset(("ENOTSUP", "EOPNOTSUPP")),
 )
-"""Errnos by which a kernel says that it does not know a call, a flag, an option or a size."""
+"""Errnos by which a kernel says what it does not know, by how far a request got: the call, the
+socket it is about, the request or its size, an argument, and whether this object can do it."""
 
 _ERRNOS = frozenset(name for name in dir(errno) if name.startswith("E"))
 """All names that a number has: ENOTSUP and EOPNOTSUPP are one."""
@@ -82,6 +74,14 @@ def aspect(key: str) -> str:
 def view(key: str) -> str:
     """Who looks: one of :data:`VIEWS`, or empty for the machine's root."""
     return next((part for part in key.split("#")[1:] if part in VIEWS), "")
+
+
+def progress(value: object) -> int:
+    """How far a request got that failed with this errno, by :data:`REFUSALS`.
+
+    Any other errno is no longer about what the kernel knows.
+    """
+    return next((step for step, known in enumerate(REFUSALS) if value in known), len(REFUSALS))
 
 
 def failed(value: object) -> bool:
