@@ -22,6 +22,11 @@ CASES = {
         "keyed",
         {"Size", "VmFlags"},
     ),
+    "crypto": (
+        b"name: a\nmin keysize: 1\n\nname: b\nseedsize: 2\n\nname: c\n",
+        "keyed",
+        {"name"},
+    ),
     "sockstat": (
         b"TCP: inuse 1 orphan 0\nRAW: inuse 0\n",
         "keyed",
@@ -77,6 +82,16 @@ def test_a_file_has_a_shape(name: str) -> None:
     shape = shape_of(content)
     assert shape.format == layout
     assert names <= set(shape.names)
+
+
+def test_what_only_some_records_have_is_not_of_their_form() -> None:
+    record = b"name: a\ntype: %s\n\n"
+    assert shape_of(record % b"rng\nseedsize: 1" + record % b"hash").names == ("name", "type")
+    # the last one may have been cut, and one alone is no list
+    assert shape_of(record % b"x" * 2 + b"name: a\n").names == ("name", "type")
+    assert shape_of(record % b"rng\nseedsize: 1").names == ("name", "type", "seedsize")
+    sections = b"Timers: 1\nmode: 2\n\nTick: 1\nmode: 2\nnext: 3\n\n"
+    assert shape_of(sections).names == ("Timers", "mode", "Tick", "next")
 
 
 def test_fields_without_names_are_counted() -> None:

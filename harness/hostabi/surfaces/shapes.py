@@ -47,7 +47,7 @@ def shape_of(content: bytes) -> Shape:
     if b"\0" in content:
         return Shape("binary")
     lines = content.decode(errors="backslashreplace").splitlines()[:LINES]
-    rows = [line for line in lines if line.strip()]
+    rows = [line for line in _of_each_record(lines) if line.strip()]
     if not rows:
         return Shape("binary")  # separators of records, which bytes do not count as white space
     for look in (_choice, _pairs, _counted, _table, _keyed, _optional, _flat, _names):
@@ -56,6 +56,31 @@ def shape_of(content: bytes) -> Shape:
             return dataclasses.replace(shape, names=_distinct(shape.names))
     # how many lines a text has says what went on, not what it is
     return Shape("number" if _INTEGER.fullmatch("".join(rows).strip()) else "text")
+
+
+def _of_each_record(lines: Sequence[str]) -> Sequence[str]:
+    """The lines of a list of records that have a counterpart in each of them.
+
+    A record ends with a blank line, and begins with the same key as all others, as in
+    /proc/crypto. What only some have tells which records there are, not what they look like.
+    """
+    records: list[list[str]] = [[]]
+    for line in lines:
+        if line.strip():
+            records[-1].append(line)
+        elif records[-1]:
+            records.append([])
+    *records, _cut = records
+    keyed = [[match and match[1] for match in map(_KEYED.match, record)] for record in records]
+    if len(keyed) < 2 or keyed[0][0] is None or {keys[0] for keys in keyed} != {keyed[0][0]}:
+        return lines
+    common = set(keyed[0]).intersection(*keyed[1:])
+    return [
+        line
+        for record, keys in zip(records, keyed, strict=True)
+        for line, key in zip(record, keys, strict=True)
+        if key in common
+    ]
 
 
 def _distinct(names: Sequence[str]) -> tuple[str, ...]:
