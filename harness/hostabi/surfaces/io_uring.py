@@ -170,11 +170,12 @@ def _restricted() -> Iterator[Probe]:
         enable = (ring, C.IORING_REGISTER_ENABLE_RINGS, 0, 0)
         key = f"restriction.{name}.enabled"
         enabled = q.ask(key, "io_uring_register", *enable, needs=(ring, done))
-        eventfd = q.content(words(0))
-        event = (ring, C.IORING_REGISTER_EVENTFD, eventfd, 1)
+        eventfd = q.call("eventfd2", 0, 0)
+        event = (ring, C.IORING_REGISTER_EVENTFD, patched(q.content(bytes(4)), (0, 4, eventfd)), 1)
         key = f"restriction.{name}.refuses-registering"
-        q.ask(key, "io_uring_register", *event, needs=(ring, done, enabled))
+        q.ask(key, "io_uring_register", *event, needs=(ring, done, enabled, eventfd))
         q.call("close", ring)
+        q.call("close", eventfd)
     yield from q.probes()
 
 
