@@ -25,6 +25,13 @@ def test_a_single_word_is_a_value_unless_the_file_is_a_mask() -> None:
     assert told(path, "userns_create\n") == {f"{path}#key.userns_create": "there"}
 
 
+def test_a_version_is_a_measure_where_it_is_a_number() -> None:
+    path = "/apparmor/features/policy/permstable32_version"
+    assert told(path, "0x000003\n") == {f"{path}#version": 3}
+    path = "/apparmor/features/domain/version"
+    assert told(path, "1.2\n") == {f"{path}#value": "1.2"}
+
+
 def test_words_of_a_list_are_facts_of_their_own() -> None:
     path = "/apparmor/features/query/label/perms"
     assert told(path, "allow deny\n") == {f"{path}#key.allow": "there", f"{path}#key.deny": "there"}

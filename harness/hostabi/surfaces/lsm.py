@@ -2,12 +2,14 @@
 
 ``active.NAME`` for each module; files of securityfs by their path below
 /sys/kernel/security, with ``#key.WORD`` for each word of a list of features and
-``#value`` for a single one; calls and files of /proc/self/attr by trying them.
+``#value`` for a single one, or ``#version`` where it is a number that a file with that
+name counts up; calls and files of /proc/self/attr by trying them.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Iterator
 
 from hostabi.agent.client import Agent
@@ -29,6 +31,8 @@ _TREES = (("", 2), ("/apparmor/features", 6))
 _FEATURES = "/apparmor/features/"
 _BYTES = 4096
 """Of a file's content."""
+_NUMBER = re.compile(r"0x[0-9a-f]{1,16}")
+"""As AppArmor writes all of its numbers."""
 _ACTIVE = "active."
 _ATTRIBUTES = (
     "current",
@@ -107,7 +111,9 @@ def told(path: str, content: bytes) -> Iterator[Fact]:
         yield Fact(f"{path}#{trees.VALUE}", chosen or text, how="read")
     elif path.startswith(_FEATURES) and content:
         words = text.split()
-        if len(words) == 1 and not path.endswith("mask"):
+        if path.endswith(keys.VERSION) and _NUMBER.fullmatch(text):
+            yield Fact(f"{path}#{keys.VERSION}", int(text, 0), how="read")
+        elif len(words) == 1 and not path.endswith("mask"):
             yield Fact(f"{path}#{trees.VALUE}", text, how="read")
         else:
             for word in sorted(set(words)):
