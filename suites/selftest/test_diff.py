@@ -141,6 +141,8 @@ def test_a_key_that_is_there_twice_is_refused() -> None:
         (Fact("a", "EINVAL"), Fact("a", "ENOSYS"), "errno-changed"),
         (Fact("a", "ok"), Fact("a", "EOPNOTSUPP"), "works-no-more"),
         (Fact("a", "ENOTSUPP"), Fact("a", "ok"), "works-now"),
+        (Fact("a", "ENOTSUPP"), Fact("a", "EINVAL"), "internal-errno-gone"),
+        (Fact("a", "EPERM"), Fact("a", "ENOTSUPP"), "errno-changed"),
         (Fact("a", "ok"), Fact("a", "errno 525"), "works-no-more"),
         (Fact("a", "EINVAL"), Fact("a", "EPERM"), "known-and-refused"),
         (Fact("a", "ENOSYS"), Fact("a", "EINVAL"), "known-and-refused"),
@@ -186,6 +188,31 @@ def test_a_key_that_is_there_twice_is_refused() -> None:
     ],
 )
 def test_rules(old: Fact | None, new: Fact | None, rule: str) -> None:
+    assert graded(old, new)[1] == rule
+
+
+def declared(*names: str, how: str = "headers+btf") -> Fact:
+    return Fact("a", list(names), Kind.MEMBERS, how)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "rule"),
+    [
+        (declared("0 u:4 a", "0 u:4 b"), declared("0 u:4 a"), "only-names-lost"),
+        (declared("0 u:4 a"), declared("0 u:4 b", "4 u:4 c"), "only-names-lost"),
+        (declared("0 u:4 a"), declared("0 u:4 a", "4 u:4 b"), "member-gained"),
+        (declared("0 u:4 a", "4 u:4 b"), declared("0 u:4 a"), "member-lost"),
+        (declared("0 u:4 a"), declared("0 u:8 a"), "member-lost"),
+        (declared("0 u:4 a"), declared("4 u:4 a"), "member-lost"),
+        (declared("0 u:4 a", "4 u:4 b"), declared("0 u:4 b", "4 u:4 a"), "member-lost"),
+        (declared("0 u:4 a"), declared("0 u:4 b", how="read"), "member-lost"),
+        (declared("A = 1", "B = 2"), declared("A = 1"), "only-names-lost"),
+        (declared("A = 1", "B = 2"), declared("A = 1", "C = 2"), "member-lost"),
+        (declared("A = 1", "B = 2"), declared("A = 2", "B = 1"), "member-lost"),
+        (declared("A = 1", "B = 2"), declared("A = 3", "B = 2"), "member-lost"),
+    ],
+)
+def test_a_declaration_may_lose_names(old: Fact, new: Fact, rule: str) -> None:
     assert graded(old, new)[1] == rule
 
 

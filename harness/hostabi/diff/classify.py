@@ -27,6 +27,9 @@ class Context:
     """The newer capture's facts of the same surface."""
 
 
+_ENUMERATOR = " = "
+"""Between a name of an enum and its number; members of structs have their name last."""
+
 Rule = Callable[[Delta, Context], Class | None]
 
 
@@ -123,6 +126,14 @@ def known_and_refused(delta: Delta, context: Context) -> Class | None:
     return Class.CHANGE if keys.progress(old.value) < keys.progress(new.value) else None
 
 
+def internal_errno_gone(delta: Delta, context: Context) -> Class | None:
+    """It failed with an errno that the kernel keeps to itself, and that nobody asks for by name."""
+    if not all(_failed(delta)):
+        return None
+    old, _ = _both(delta)
+    return Class.CHANGE if old.value in keys.INTERNAL else None
+
+
 def errno_changed(delta: Delta, context: Context) -> Class | None:
     """An operation fails in another way; callers choose their fallback by errno."""
     return Class.BREAK if all(_failed(delta)) else None
@@ -178,6 +189,27 @@ def signature_changed(delta: Delta, context: Context) -> Class | None:
     return Class.CHANGE if keys.aspect(delta.key) == keys.SIGNATURE else None
 
 
+def only_names_lost(delta: Delta, context: Context) -> Class | None:
+    """A declaration lost names, and what they stood for is as before: what was compiled goes on.
+
+    Where a struct had a member it has one of that size still, and a number of an enum has got no
+    other name.
+    """
+    old, new = _both(delta)
+    declared = all(side.how.split("+")[0] in keys.DECLARED for side in (old, new))
+    if not declared or Kind.MEMBERS not in (old.kind, new.kind):
+        return None
+    lost = dict(map(_named, members(old.value) - members(new.value)))
+    gained = dict(map(_named, members(new.value) - members(old.value)))
+    if not lost or lost.keys() & gained.keys():
+        return None
+    if all(_ENUMERATOR in member for member in members(old.value)):
+        as_before = not {*lost.values()} & {*gained.values()}
+    else:
+        as_before = {*lost.values()} <= {place for _, place in map(_named, members(new.value))}
+    return Class.CHANGE if as_before else None
+
+
 def member_lost(delta: Delta, context: Context) -> Class | None:
     """A name is gone from a list."""
     old, new = _both(delta)
@@ -223,6 +255,7 @@ RULES: tuple[Rule, ...] = (
     refusal_relied_on,
     works_now,
     known_and_refused,
+    internal_errno_gone,
     errno_changed,
     ability_lost,
     ability_gained,
@@ -233,6 +266,7 @@ RULES: tuple[Rule, ...] = (
     permission_lost,
     permission_gained,
     signature_changed,
+    only_names_lost,
     member_lost,
     member_gained,
     setting_changed,
@@ -299,6 +333,15 @@ def _failed(delta: Delta) -> tuple[bool, bool]:
         keys.failed(old.value) or (works and old.value != keys.OK),
         keys.failed(new.value) or (works and new.value != keys.OK),
     )
+
+
+def _named(member: str) -> tuple[str, str]:
+    """The name of a declaration's member, and what it stands for: a place, or a number."""
+    name, enumerator, number = member.partition(_ENUMERATOR)
+    if enumerator:
+        return name, number
+    place, _, name = member.rpartition(" ")
+    return name, place
 
 
 def _measures(delta: Delta) -> tuple[int, int] | None:

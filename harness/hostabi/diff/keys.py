@@ -56,7 +56,7 @@ socket it is about, the request or its size, an argument, and whether this objec
 
 _ERRNOS = frozenset(name for name in dir(errno) if name.startswith("E"))
 """All names that a number has: ENOTSUP and EOPNOTSUPP are one."""
-_INTERNAL = frozenset(("ENOTSUPP", "ERESTARTSYS", "ERESTARTNOINTR", "ERESTARTNOHAND"))
+INTERNAL = frozenset(("ENOTSUPP", "ERESTARTSYS", "ERESTARTNOINTR", "ERESTARTNOHAND"))
 """Errnos that kernels keep to themselves, and let slip now and then."""
 _NUMBERED = re.compile(r"SIG[A-Z0-9]+|signal \d+|errno \d+")
 
@@ -87,5 +87,5 @@ def progress(value: object) -> int:
 def failed(value: object) -> bool:
     """Whether a value says that an operation does not work."""
     return isinstance(value, str) and (
-        value in _ERRNOS | _INTERNAL or value in (HANGS, ENDS) or bool(_NUMBERED.fullmatch(value))
+        value in _ERRNOS | INTERNAL or value in (HANGS, ENDS) or bool(_NUMBERED.fullmatch(value))
     )
