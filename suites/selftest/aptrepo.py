@@ -112,6 +112,7 @@ class Repo:
     base: str = ""
     archive: str = "debian"
     _stanzas: list[str] = field(default_factory=list)
+    _sources: list[str] = field(default_factory=list)
 
     def add(
         self, name: str, version: str, content: bytes, *, fields: str = "", listed: bool = True
@@ -127,6 +128,21 @@ class Repo:
             )
         return path
 
+    def add_source(self, name: str, version: str, **files: bytes) -> None:
+        """Put the files of a source package in the pool and in the index of sources.
+
+        They are called NAME_VERSION and what each is given as, with dots for underscores.
+        """
+        lines = ""
+        for ending, content in files.items():
+            file = f"{name}_{version}.{ending.replace('_', '.')}"
+            self.files[f"pool/{name}/{file}"] = content
+            lines += f" {hashlib.sha256(content).hexdigest()} {len(content)} {file}\n"
+        self._sources.append(
+            f"Package: {name}\nVersion: {version}\nFiles:\n 0 0 {name}.dsc\n"
+            f"Checksums-Sha256:\n{lines}Directory: pool/{name}\n"
+        )
+
     def release(
         self, *, suite: str = "test", codename: str = "test", extra: str = "", at: str = "test"
     ) -> str:
@@ -137,12 +153,15 @@ class Repo:
         digest = hashlib.sha256(packed).hexdigest()
         self.files[f"dists/{at}/{above}/Packages.xz"] = packed
         self.files[f"dists/{at}/{above}/by-hash/SHA256/{digest}"] = packed
+        of_sources = "\n".join(self._sources).encode()
+        self.files[f"dists/{at}/main/source/Sources"] = of_sources
         return (
             f"Origin: Test\nSuite: {suite}\nCodename: {codename}\n"
             f"Date: Sat, 21 Nov 2026 00:53:02 UTC\n{extra}Acquire-By-Hash: yes\n"
             f"Architectures: amd64\nComponents: main\nSHA256:\n"
             f" {hashlib.sha256(text).hexdigest()} {len(text)} {above}/Packages\n"
             f" {digest} {len(packed)} {above}/Packages.xz\n"
+            f" {hashlib.sha256(of_sources).hexdigest()} {len(of_sources)} main/source/Sources\n"
         )
 
     def publish(self, key: pysequoia.Tsk | None = None, *, at: str = "test", **fields: str) -> None:

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import time
 
+import msgspec
 import pytest
 
-from hostabi.kernels import image
+from hostabi.kernels import image, uapi
 from hostabi.kernels.build import line_of
 from hostabi.kernels.catalogue import default_lines
 from hostabi.kernels.listing import list_kernels
 from hostabi.kernels.resolve import resolve
 from hostabi.kernels.static import Static
+from hostabi.model import Certainty
 from hostabi.packages.cache import Cache
 from hostabi.packages.context import Packages
+from hostabi.surfaces import types
 
 pytestmark = pytest.mark.kernels
 
@@ -53,6 +56,37 @@ def test_generic_flavour_is_read_too(spec, packages):
     static = Static(build, packages.cache)
     assert {"openat", "clone3"} <= static.syscall_names
     assert len(static.modules) > 3000
+
+
+@pytest.mark.parametrize("spec", ["5.10", "6.1", "6.12", "7.3"])
+def test_a_kernel_s_own_headers_declare_what_installed_ones_do(spec, packages):
+    build = resolve(spec, packages)
+    declared = [
+        uapi.uapi_of(build, packages, uapi.find_headers(build, packages, [way]))
+        for way in (uapi.installed, uapi.own)
+    ]
+    assert declared[0].package != declared[1].package
+    one, other = (msgspec.structs.replace(each, package="") for each in declared)
+    assert one == other
+    assert one.constants["__NR_openat2"] == 437
+
+
+@pytest.mark.slow
+def test_headers_of_a_build_whose_packages_are_no_longer_listed(packages):
+    build = resolve("6.18", packages)
+    origin = uapi.find_headers(build, packages, [uapi.source])
+    declared = uapi.uapi_of(build, packages, origin)
+    assert ".orig.tar." in declared.package
+    assert line_of(build.release) == ".".join(
+        str(declared.constants[f"LINUX_VERSION_{part}"]) for part in ("MAJOR", "PATCHLEVEL")
+    )
+    assert len(declared.constants) > 30_000
+    btf = Static(build, packages.cache).btf
+    facts = types.declared(declared, btf)
+    # the kernel's own struct pt_regs has more in it than what programs see
+    contradicted = {fact.key for fact in facts if fact.certainty is Certainty.CONTRADICTED}
+    assert {key.partition("#")[0] for key in contradicted} <= {"struct pt_regs"}
+    assert sum(fact.how == "headers+btf" for fact in facts) > 1000
 
 
 def test_every_module_that_is_needed_exists(packages):

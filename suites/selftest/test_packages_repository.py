@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import errno
+import lzma
 import multiprocessing
 import os
 import socket
@@ -15,10 +16,11 @@ from pathlib import Path
 
 import pysequoia
 import pytest
-from aptrepo import Repo, answer, deb, new_key, serve, sign
+from aptrepo import Repo, answer, deb, new_key, serve, sign, tar
 
-from hostabi.errors import InputError, PackageError, StorageError, VerificationError
+from hostabi.errors import ArchiveError, InputError, PackageError, StorageError, VerificationError
 from hostabi.packages import fetch, sources
+from hostabi.packages.archives import unpack_tar
 from hostabi.packages.fetch import PackageGoneError, UnreachableError
 from hostabi.packages.tree import closure, tool
 from hostabi.progress import Silent, Task
@@ -53,6 +55,31 @@ def test_resolves_newest_first_and_fetches(repo: Repo, tmp_path: Path) -> None:
     assert [package.name for package in suite.matching("*hello")] == ["hello", "hello", "libhello"]
     assert packages.fetch(suite.named("hello")[0]).read_bytes() == HELLO
     assert not list((tmp_path / "cache").rglob("*.part"))
+
+
+def test_source_packages_by_their_files(repo: Repo, tmp_path: Path) -> None:
+    repo.add_source("hello", "1.0", orig_tar=tar([("hello-1.0/a", b"x")]), debian_tar=b"patches")
+    repo.add_source("hello", "1.1", orig_tar=b"")
+    repo.publish()
+    packages = repo.packages(tmp_path / "cache")
+    listed = packages.sources("test")
+    assert [(one.version, one.file, one.architecture) for one in listed.named("hello")] == [
+        ("1.1", "hello_1.1.orig.tar", "source"),
+        ("1.0", "hello_1.0.orig.tar", "source"),
+        ("1.0", "hello_1.0.debian.tar", "source"),
+    ]
+    unpack_tar(packages.fetch(listed.named("hello")[1]), tmp_path / "tree")
+    assert (tmp_path / "tree/hello-1.0/a").read_bytes() == b"x"
+    assert len(packages.suite("test").named("hello")) == 2, "packages are told apart from sources"
+    repo.files["dists/test/main/source/Sources"] += b"\n"
+    with pytest.raises(VerificationError):
+        repo.packages(tmp_path / "other").sources("test")
+
+
+def test_a_damaged_tar_is_told(tmp_path: Path) -> None:
+    (tmp_path / "x.tar.xz").write_bytes(lzma.compress(tar([("a/b", bytes(5000))]))[:-40])
+    with pytest.raises(ArchiveError, match=r"x\.tar\.xz"):
+        unpack_tar(tmp_path / "x.tar.xz", tmp_path / "tree")
 
 
 def test_tree_holds_the_closure_merged_into_usr(repo: Repo, tmp_path: Path) -> None:

@@ -8,11 +8,11 @@ from typing import cast
 
 import pytest
 
-from hostabi.errors import PackageError
-from hostabi.kernels import uapi
+from hostabi.errors import InputError, PackageError
+from hostabi.kernels import exported, uapi
 from hostabi.kernels.build import Build
 from hostabi.kernels.headers import read_headers
-from hostabi.kernels.uapi import Uapi, describe, find_package
+from hostabi.kernels.uapi import Origin, Uapi, describe, find_headers
 from hostabi.packages.context import Packages
 
 BASE = {
@@ -101,9 +101,9 @@ def test_constants_and_where_they_are(described: Uapi) -> None:
 
 
 class FakePackages:
-    """Suites that list headers of these versions; one of them cannot be read."""
+    """Suites that list packages by (name, version); one of them cannot be read."""
 
-    def __init__(self, **listed: list[str]) -> None:
+    def __init__(self, **listed: list[tuple[str, str]]) -> None:
         self.listed = listed
         self.asked: list[str] = []
 
@@ -111,32 +111,154 @@ class FakePackages:
         self.asked.append(name)
         if name not in self.listed:
             raise PackageError(f"{name}: no index")
-        found = [SimpleNamespace(version=version, suite=name) for version in self.listed[name]]
-        return SimpleNamespace(named=lambda wanted: found if wanted == uapi.PACKAGE else [])
+        found = [
+            SimpleNamespace(
+                name=package,
+                file=package,
+                version=version,
+                suite=name,
+                depends="linux-kbuild-6.1, linux-headers-6.1.0-9-common (= 6.1.9-1)",
+            )
+            for package, version in self.listed[name]
+        ]
+        return SimpleNamespace(named=lambda wanted: [one for one in found if one.name == wanted])
+
+    def sources(self, name: str) -> SimpleNamespace:
+        """The source packages: here, names of their files are what tells them apart."""
+        listed = self.suite(name)
+        files = [one for ending in SOURCE for one in listed.named(f"linux_6.1.9{ending}")]
+        return SimpleNamespace(named=lambda wanted: files if wanted == "linux" else [])
+
+
+SOURCE = (".orig.tar.xz", "-1.debian.tar.xz", "-1.diff.gz")
+LIBC = (uapi.PACKAGE, "6.1.9-1")
+BUILDING = [
+    ("linux-headers-6.1.0-9-cloud-amd64", "6.1.9-1"),
+    ("linux-headers-6.1.0-9-common", "6.1.9-1"),
+]
+UPSTREAM = [(f"linux_6.1.9{ending}", "6.1.9-1") for ending in SOURCE[:2]]
 
 
 def build(suite: str, name: str = "6.1.9-1") -> Build:
     return Build(
-        line="6.1", name=name, release="6.1.0-9", version="6.1.9-1", flavour="",
+        line="6.1", name=name, release="6.1.0-9-cloud-amd64", version="6.1.9-1", flavour="",
         packages={}, suite=suite, image=Path("x"), config=None, modules=None, image_digest="",
     )  # fmt: skip
 
 
+def find(suite: str, packages: FakePackages, name: str = "6.1.9-1") -> Origin:
+    return find_headers(build(suite, name), cast(Packages, packages))
+
+
 def test_headers_of_the_build_s_own_version() -> None:
-    packages = FakePackages(bookworm=["6.1.10-1", "6.1.9-1"])
-    found = find_package(build("bookworm-security"), cast(Packages, packages))
-    assert (found.version, found.suite) == ("6.1.9-1", "bookworm")
+    packages = FakePackages(bookworm=[(uapi.PACKAGE, "6.1.10-1"), LIBC, *BUILDING, *UPSTREAM])
+    found = find("bookworm-security", packages)
+    assert not found.raw
+    assert [(one.version, one.suite) for one in found.packages] == [("6.1.9-1", "bookworm")]
     assert packages.asked[0] == "bookworm-security"
 
 
 def test_headers_of_another_version_are_not_taken() -> None:
-    packages = FakePackages(bookworm=["6.1.10-1"])
+    packages = FakePackages(
+        bookworm=[
+            (uapi.PACKAGE, "6.1.10-1"),
+            BUILDING[0],
+            ("linux-headers-6.1.0-9-common", "6.1.9-2"),
+        ]
+    )
     with pytest.raises(PackageError, match=r"no index lists linux-libc-dev 6\.1\.9-1"):
-        find_package(build("bookworm"), cast(Packages, packages))
+        find("bookworm", packages)
+
+
+def test_the_kernel_s_own_headers_come_second_and_its_source_last() -> None:
+    found = find("bookworm", FakePackages(bookworm=[*BUILDING, *UPSTREAM]))
+    assert found.raw
+    assert found.names == ", ".join(name for name, _ in reversed(BUILDING))
+    found = find("bookworm", FakePackages(bookworm=[BUILDING[1], *UPSTREAM]))
+    assert found.raw
+    assert found.names == "linux_6.1.9.orig.tar.xz"
+
+
+def test_a_source_that_is_changed_as_a_whole_is_not_upstream_s() -> None:
+    changed = [UPSTREAM[0], ("linux_6.1.9-1.diff.gz", "6.1.9-1")]
+    with pytest.raises(PackageError, match="nor its source"):
+        find("bookworm", FakePackages(bookworm=changed))
 
 
 def test_for_a_kernel_of_one_s_own_nobody_is_asked() -> None:
-    packages = FakePackages(bookworm=["6.1.9-1"])
+    packages = FakePackages(bookworm=[LIBC, *BUILDING, *UPSTREAM])
     with pytest.raises(PackageError, match="no index lists"):
-        find_package(build("local", "local-6.1.0-9-0123abcd"), cast(Packages, packages))
+        find("local", packages, "local-6.1.0-9-0123abcd")
     assert packages.asked == []
+
+
+TREE = {
+    "Makefile": "VERSION = 6\nPATCHLEVEL = 1\nSUBLEVEL = 300\n"
+    "define filechk_version.h\n\techo LINUX_VERSION_CODE LINUX_VERSION_SUBLEVEL;\nendef\n",
+    "include/uapi/linux/types.h": BASE["linux/types.h"],
+    **{f"include/uapi/{name}": BASE[name] for name in BASE if name.startswith("linux/")},
+    "include/uapi/asm-generic/types.h": BASE["asm/types.h"],
+    "include/uapi/asm-generic/Kbuild": "mandatory-y += types.h\nmandatory-y += own.h\n",
+    "include/uapi/linux/thing.h": """
+#ifndef _UAPI_THING_H
+#define _UAPI_THING_H
+#include <linux/types.h>
+#include <linux/compiler.h>
+#ifdef __KERNEL__
+#define THING_INSIDE 1
+#endif
+struct thing { __u8 kind; __u64 value; } __packed;
+struct points { void __user *to; void (__user *(*call))(void __user *); };
+static inline __attribute_const__ int half(int x) { return x / 2; }
+#endif
+""",
+    "include/uapi/linux/again.h": "#include <linux/thing.h>\n"
+    "#ifdef _THING_H\n#define THING_TWICE 2\n#endif\n",
+    "arch/x86/include/uapi/asm/own.h": "#define OWN 7\n",
+    "arch/x86/entry/syscalls/syscall_64.tbl": "# comment\n0\tcommon\tread\tsys_read\n"
+    "13\t64\trt_sigaction\tsys_rt_sigaction\n512\tx32\trt_sigaction\tcompat\n",
+    "arch/x86/entry/syscalls/syscall_32.tbl": "3 i386 read sys_read\n",
+    "include/linux/secret.h": "#define SECRET 1\n",
+}  # fmt: skip
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    for name, text in TREE.items():
+        if exported.wanted(name):
+            path = tmp_path / "tree" / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text)
+    return tmp_path / "tree"
+
+
+def test_headers_made_of_a_source_tree(tree: Path, tmp_path: Path) -> None:
+    include = exported.export([tree], tmp_path / "include")
+    found = describe(read_headers([include]))
+    assert found.types["struct thing"].words == ["0 u:1 kind", "1 u:8 value"]
+    assert found.types["struct points"].size == 16
+    assert found.left_out == ()
+    assert found.constants == {
+        "LINUX_VERSION_CODE": (6 << 16) + (1 << 8) + 255,
+        "LINUX_VERSION_SUBLEVEL": 300,
+        "OWN": 7,
+        "THING_TWICE": 2,
+        "__NR_read": 0,
+        "__NR_rt_sigaction": 13,
+    }
+    x32 = (include / "asm/unistd_x32.h").read_text()
+    assert "__NR_rt_sigaction (__X32_SYSCALL_BIT + 512)\n" in x32
+    assert "13" not in x32
+    assert "__NR_read 3\n" in (include / "asm/unistd_32.h").read_text()
+    assert not (include / "linux/secret.h").exists()
+
+
+def test_what_a_build_has_made_already_is_taken(tree: Path, tmp_path: Path) -> None:
+    made = tmp_path / "flavour"
+    path = made / "arch/x86/include/generated/uapi/asm/unistd_64.h"
+    path.parent.mkdir(parents=True)
+    path.write_text("#define __NR_made 99\n")
+    include = exported.export([tree, made], tmp_path / "include")
+    assert (include / "asm/unistd_64.h").read_text() == "#define __NR_made 99\n"
+    with pytest.raises(InputError, match="no include/uapi"):
+        exported.export([made], tmp_path / "other")

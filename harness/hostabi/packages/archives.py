@@ -1,4 +1,4 @@
-"""Reading .deb and .rpm files, without dpkg, rpm or root."""
+"""Reading .deb, .rpm and tar files, without dpkg, rpm or root."""
 
 from __future__ import annotations
 
@@ -44,6 +44,14 @@ def unpack_rpm(path: Path, into: Path, *, members: Callable[[str], bool] | None 
     folder = Folder(into, members)
     with _reading(path) as file:
         rpm.unpack(file, folder)
+        folder.finish()
+
+
+def unpack_tar(path: Path, into: Path, *, members: Callable[[str], bool] | None = None) -> None:
+    """Unpack a tar, packed or not, into the folder ``into``; like :func:`unpack_deb`."""
+    folder = Folder(into, members)
+    with _reading(path) as file:
+        _untar(decompressed(file, BYTES, name=repr(path.name)), folder)
         folder.finish()
 
 

@@ -43,9 +43,12 @@ class Packages:
         """The suite ``name``; see :meth:`Opener.open` for what it raises."""
         with self._lock:
             if name not in self._suites:
-                opener = Opener(self.cache, self._fetcher, self.mirror, refresh=self.refresh)
-                self._suites[name] = opener.open(name)
+                self._suites[name] = self._opener.open(name)
             return self._suites[name]
+
+    def sources(self, name: str) -> Repository:
+        """The source packages of the suite ``name``; see :meth:`Opener.sources`."""
+        return self._opener.sources(self.suite(name))
 
     def fetch(self, package: Package, task: Task | None = None) -> Path:
         """The package file, verified, in the cache; see :meth:`Fetcher.fetch`."""
@@ -62,6 +65,10 @@ class Packages:
     ) -> Tree:
         """``names`` and what they depend on, unpacked; see :func:`hostabi.packages.tree.tree`."""
         return tree(names, suite, self, exclude=exclude, members=members)
+
+    @property
+    def _opener(self) -> Opener:
+        return Opener(self.cache, self._fetcher, self.mirror, refresh=self.refresh)
 
     @cached_property
     def _fetcher(self) -> Fetcher:

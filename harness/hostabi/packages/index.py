@@ -122,6 +122,36 @@ def parse(text: bytes) -> Index:
     return Index(_Stored(names, provides, bytes(records)))
 
 
+def parse_sources(text: bytes) -> Index:
+    """Parse the text of a Sources file: a record for each file of each source package.
+
+    They carry the source package's name and version. :class:`PackageError` when it is none.
+    """
+    names: dict[str, list[int]] = {}
+    records = bytearray()
+    for stanza in text.split(b"\n\n"):
+        for record in _files(stanza):
+            packed = msgspec.msgpack.encode(record)
+            names.setdefault(record.name, []).extend((len(records), len(packed)))
+            records += packed
+    if text.strip() and not names:
+        raise PackageError("a Sources index holds no package")
+    return Index(_Stored(names, {}, bytes(records)))
+
+
+def _files(stanza: bytes) -> Iterator[Record]:
+    stanza = b"\n" + stanza.strip(b"\n")
+    name, version, folder, listed = (
+        _field(stanza, field)
+        for field in (b"Package", b"Version", b"Directory", b"Checksums-Sha256")
+    )
+    for line in listed.splitlines():
+        sha256, size, file = (*line.split(), "", "", "")[:3]
+        if name and len(sha256) == 64 and size.isdecimal() and file:
+            path = f"{folder}/{file}"
+            yield Record(name, version, "source", path, int(size), sha256.lower(), "", "", "", name)
+
+
 def _record(stanza: bytes) -> Record | None:
     # Searching for each field is several times faster than looking at each line:
     # most of a stanza is description and tags, which nobody asks for.

@@ -7,9 +7,9 @@ import io
 import os
 import re
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import msgspec
@@ -135,6 +135,22 @@ class Opener:
                 raise
             return self._offline(kept, archive, suite, error.message)
 
+    def sources(self, repository: Repository) -> Repository:
+        """The source packages of an opened suite: each of their files, called as they are.
+
+        Raises :class:`VerificationError`, :class:`PackageError`.
+        """
+        indexes = tuple(
+            self._index(
+                repository.release,
+                repository.base,
+                f"{component}/source/Sources",
+                index.parse_sources,
+            )
+            for component in self.mirror.trusted.of_suite(repository.suite).components
+        )
+        return replace(repository, indexes=indexes)
+
     def _online(self, kept: Path, archive: Archive, suite: str, base: str) -> Repository:
         try:
             signed = self.fetcher.small(f"{base}/dists/{suite}/InRelease", release.LIMIT)
@@ -182,7 +198,13 @@ class Opener:
         )
         return Repository(verified.suite, archive.name, base, verified, indexes, notes)
 
-    def _index(self, verified: Release, base: str, path: str) -> Index:
+    def _index(
+        self,
+        verified: Release,
+        base: str,
+        path: str,
+        parse: Callable[[bytes], Index] = index.parse,
+    ) -> Index:
         plain = verified.files.get(path)
         packed = next(
             (
@@ -197,7 +219,7 @@ class Opener:
 
         def build(target: Path) -> None:
             blob = self._download(verified, base, packed)
-            index.parse(_text(blob, plain)).save(target)
+            parse(_text(blob, plain)).save(target)
 
         for attempt in range(2):
             made = self.cache.file(
