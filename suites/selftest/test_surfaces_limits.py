@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hostabi.agent.program import End, Ran
 from hostabi.diff import keys
-from hostabi.model import Value
+from hostabi.model import Kind, Value
 from hostabi.surfaces import limits
 from hostabi.surfaces.probing import Probe, outcome
 from hostabi.syscalls.table import C
@@ -39,6 +39,16 @@ def test_entries_of_the_auxiliary_vector() -> None:
         "others": ["77"],
     }
     assert answer(EVERYBODY["auxv.AT_RSEQ_ALIGN#value"], content) is None
+
+
+def test_what_the_kernel_fills_in_is_a_measure_and_what_it_advises_is_none() -> None:
+    content = vector((C.AT_RSEQ_FEATURE_SIZE, 33), (C.AT_RSEQ_ALIGN, 64))
+    size = EVERYBODY["auxv.AT_RSEQ_FEATURE_SIZE#size"]
+    assert keys.aspect(size.key) in keys.MEASURES
+    assert answer(size, content) == 33
+    assert EVERYBODY["auxv.AT_RSEQ_ALIGN#value"].kind is Kind.DEFAULT
+    assert EVERYBODY["auxv.AT_MINSIGSTKSZ#value"].kind is Kind.HARDWARE
+    assert keys.aspect(EVERYBODY["pipe.size#size"].key) in keys.MEASURES
 
 
 def test_what_ends_in_the_middle_is_read_as_far_as_it_goes() -> None:

@@ -87,6 +87,8 @@ def test_one_type_of_that_name_that_agrees_is_enough() -> None:
         ("O_TMPFILE", Kind.DEFAULT),
         ("FUSE_KERNEL_VERSION", Kind.DEFAULT),
         ("CAP_COUNT", Kind.DEFAULT),
+        ("AT_VECTOR_SIZE_ARCH", Kind.DEFAULT),
+        ("TCP_RESERVED_BITS", Kind.DEFAULT),
         ("IFLA_MAX", None),
         ("__IFLA_MAX", None),
     ],

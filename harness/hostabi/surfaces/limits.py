@@ -50,10 +50,18 @@ AUXV = (
     "AT_MINSIGSTKSZ",
 )
 """Types of entries in the auxiliary vector, getauxval(3); linux/auxvec.h, asm/auxvec.h."""
-_CHOSEN = ("AT_PAGESZ", "AT_FLAGS", "AT_CLKTCK", "AT_RSEQ_FEATURE_SIZE", "AT_RSEQ_ALIGN")
+_CHOSEN = ("AT_PAGESZ", "AT_FLAGS", "AT_CLKTCK")
 """Entries whose value is the kernel's choice."""
+_SIZES = ("AT_RSEQ_FEATURE_SIZE",)
+"""Entries that say how many bytes of a structure the kernel fills in. Fields are only ever added
+at its end, so more is an addition (kernel commit ee3e3ac05c26, "rseq: Introduce extensible rseq
+ABI")."""
+_ADVISED = ("AT_RSEQ_ALIGN",)
+"""Entries that programs are to follow: the alignment grows with the structure, and an area of
+the first size is still taken with the first alignment (rseq(2) in kernel/rseq.c)."""
 _HARDWARE = ("AT_HWCAP", "AT_HWCAP2", "AT_HWCAP3", "AT_HWCAP4", "AT_MINSIGSTKSZ")
-"""Entries whose value is the processor's."""
+"""Entries whose value is the processor's. AT_MINSIGSTKSZ is no measure: it is what programs have
+to give, so that more of it is nothing gained."""
 
 RESOURCES = (
     "CPU",
@@ -119,6 +127,10 @@ def _auxv() -> tuple[Probe, ...]:
         ask(f"auxv.{name}", _has_entry(room, getattr(C, name)))
     for name in _CHOSEN:
         ask(f"auxv.{name}#value", _entry(room, getattr(C, name)))
+    for name in _SIZES:
+        ask(f"auxv.{name}#{keys.SIZE}", _entry(room, getattr(C, name)))
+    for name in _ADVISED:
+        ask(f"auxv.{name}#value", _entry(room, getattr(C, name)), Kind.DEFAULT)
     for name in _HARDWARE:
         ask(f"auxv.{name}#value", _entry(room, getattr(C, name)), Kind.HARDWARE)
 
@@ -229,7 +241,9 @@ def _descriptors() -> tuple[Probe, ...]:
     q.need("pipe2", pair, C.O_NONBLOCK)
     reads, writes = pair.word(0), pair.word(1)
     size = q.ask("pipe.size", "fcntl", writes, C.F_GETPIPE_SZ, 0)
-    q.ask("pipe.size#default", "fcntl", writes, C.F_GETPIPE_SZ, 0, needs=(size,), read=returned)
+    q.ask(
+        f"pipe.size#{keys.SIZE}", "fcntl", writes, C.F_GETPIPE_SZ, 0, needs=(size,), read=returned
+    )
     for pages in (1, 1 << 20, (1 << 20) + 1, 1 << 31, (1 << 31) + 1):
         q.ask(f"pipe.size.{pages}", "fcntl", writes, C.F_SETPIPE_SZ, pages, opaque=True)
     rows: list[dict[str, Value]] = [{"iov_base": 0, "iov_len": 0}] * (C.UIO_MAXIOV + 1)
@@ -292,7 +306,9 @@ def _names() -> tuple[Probe, ...]:
         number = getattr(C, f"CLOCK_{clock}")
         read = field_text(resolution, "tv_nsec")
         key = f"clock_getres.{clock}"
-        q.ask(key, "clock_getres", number, resolution, read=read, out=[resolution])
+        # a coarse clock's step is the build's timer interrupt, time(7)
+        kind = Kind.DEFAULT if clock.endswith("COARSE") else Kind.VALUE
+        q.ask(key, "clock_getres", number, resolution, read=read, out=[resolution], kind=kind)
     return q.probes()
 
 

@@ -28,11 +28,11 @@ _BTYPES = {"struct": Btype.STRUCT, "union": Btype.UNION}
 
 _BOUND = re.compile(
     r"(?:MAX|MAX_SHIFT|(?:^|_)(?:LAST|NUM|NR|COUNT|CNT|END|SENTINEL|SUPPORTED)|NUMHOOKS|NBITS)$"
-    r"|^(?:MAX|NUM|NR)_|_(?:MAX|NR)_[A-Z]+S$|^NSIG[A-Z]+$"
+    r"|^(?:MAX|NUM|NR)_|_(?:MAX|NR)_[A-Z]+S$|_VECTOR_SIZE_|^NSIG[A-Z]+$"
 )
 """Names that often say how many others there are, so that each addition moves them."""
 _MOVING = re.compile(
-    r"_(?:(?:SUB)?VERSION|VERSION_(?:MAJOR|MINOR|PATCHLEVEL|SUBLEVEL|CODE)|MASK|FEATURES|RESERVED)$"
+    r"_(?:(?:SUB)?VERSION|VERSION_(?:MAJOR|MINOR|PATCHLEVEL|SUBLEVEL|CODE)|MASK|FEATURES|RESERVED(?:_BITS)?)$"
 )
 """Names whose very purpose is to have another value some day."""
 _PRIVATE = "__"
