@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hostabi.agent.records import Entry
-from hostabi.model import Fact
+from hostabi.model import Fact, Kind
 from hostabi.surfaces import procfs, sysctls, sysfs, trees
 from hostabi.surfaces.shapes import shape_of
 
@@ -141,6 +141,21 @@ def test_a_links_target_has_no_numbers() -> None:
         ("ns/mnt", "link"),
         ("ns/mnt#target", "mnt:[N]"),
     ]
+
+
+def test_what_a_machine_s_own_interfaces_bring_along_follows_the_hardware() -> None:
+    header = b"Inter-|   Receive\n face |bytes\n"
+    listed = entry("/proc/self/net/dev", content=header + b"    lo: 0\nenp0s3: 7\n")
+    paths = ("lo", "enp0s3")
+    files = [listed, *(entry(f"/proc/self/net/dev_snmp6/{name}") for name in paths)]
+    found = procfs.names(files, "/proc/self", "PID", procfs._devices(files))
+    assert "PID/net/dev_snmp6/lo" in found
+    assert procfs.of_the_machine(found) == {"PID/net/dev_snmp6/DEVICE": Kind.HARDWARE}
+    content = b"Icmp6InMsgs 3\nIcmp6InType134 3\nIcmp6OutType133 1\n"
+    kinds = {fact.key: fact.kind for fact in trees.shape_facts("snmp6", content)}
+    assert kinds["snmp6#key.Icmp6InMsgs"] is Kind.VALUE
+    assert kinds["snmp6#key.Icmp6InTypeN"] is Kind.HARDWARE
+    assert kinds["snmp6#key.Icmp6OutTypeN"] is Kind.HARDWARE
 
 
 def test_interfaces_beyond_lo_are_one() -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 
 from hostabi.agent.client import Agent
 from hostabi.agent.records import Entry
-from hostabi.model import Fact, Variant
+from hostabi.model import Fact, Kind, Variant
 from hostabi.surfaces import sysctls, trees
 from hostabi.surfaces.probing import HOST, USER, USERNS, View, load
 from hostabi.surfaces.procfs_descriptors import DESCRIPTORS
@@ -26,6 +26,8 @@ _ACCESS = 1
 _ELSEWHERE = frozenset({"sys", "self", "thread-self"})
 """Folders told by the surface ``sysctls``, or as a process."""
 _RANGE = re.compile(r"[0-9a-f]+-[0-9a-f]+")
+_OF_AN_INTERFACE = re.compile(rf"^{PID}/net/.*\bDEVICE\b")
+"""What is there once for each interface that a machine has besides ``lo``."""
 _STANDS_FOR = re.compile(r"/(TID|FD|N|DEVICE)(/|$)")
 _DIGITS = re.compile(r"\d+")
 _THREAD = f"{PID}/task/TID/"
@@ -62,13 +64,15 @@ class Procfs:
         facts: list[Fact] = []
         for name, entry in machine.items():
             facts += [*trees.entry_facts(name, entry), trees.owner_fact(name, entry)]
+        kinds = of_the_machine(process)
         for name, entry in process.items():
-            facts += trees.entry_facts(name, entry, shape=not name.startswith(_THREAD))
+            kind = kinds.get(name, Kind.VALUE)
+            facts += trees.entry_facts(name, entry, kind, shape=not name.startswith(_THREAD))
             if name in process_of_user and entry.kind != "l":
-                facts.append(trees.owner_fact(name, process_of_user[name], user))
+                facts.append(trees.owner_fact(name, process_of_user[name], user, kind))
         for view, of_machine, of_process in views:
             facts += trees.access_facts(machine, of_machine, view, {})
-            facts += trees.access_facts(process, of_process, view, {})
+            facts += trees.access_facts(process, of_process, view, kinds)
         facts += DESCRIPTORS.capture(source)
         return sorted(facts, key=lambda fact: fact.key)
 
@@ -101,6 +105,11 @@ def names(entries: Iterable[Entry], root: str, prefix: str, devices: frozenset[s
         if name.strip("/"):
             found.setdefault(name.strip("/"), entry)
     return dict(sorted(found.items()))
+
+
+def of_the_machine(process: Tree) -> dict[str, Kind]:
+    """How the presence of entries compares that are of no kernel's making."""
+    return {name: Kind.HARDWARE for name in process if _OF_AN_INTERFACE.search(name)}
 
 
 def _general(parts: list[str], devices: frozenset[str]) -> Iterator[str]:

@@ -43,8 +43,9 @@ _TYPES = {
     "s": "socket",
 }
 _NOBODY = 65534
-_OF_EACH = re.compile(r"(?i)(cpu|node|domain)N$")
-"""Names of which there is one for each processor, or none where there is but one."""
+_OF_EACH = re.compile(r"(?i)(cpu|node|domain|(in|out)type)N$")
+"""Names of which there is one for each processor, or none where there is but one; and for each
+type of message that came or went over the machine's network (net/ipv4/proc.c, icmpmsg_put)."""
 _DIGITS = re.compile(r"\d+")
 
 Tree = dict[str, Entry]
