@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import subprocess
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 from test_diff import capture
 
 from hostabi.model import Class, Delta, Fact, Finding, Kind
+from hostabi.results.reproducers import file_name, write
 from hostabi.runs.reproduce import Shown, expectations, subjects
 from hostabi.surfaces import reproducers, sysctls
 from hostabi.surfaces.reproducers import Language, Reproducer
@@ -71,3 +73,30 @@ def test_what_a_reproducer_must_say_comes_from_the_captures():
     assert expected == {"one": 0, "two": 1, "gone": 1}
     shown = Shown(subject, reproducers.file_is_there("/a"), expected, {"one": 0, "two": 0})
     assert shown.disagreeing == ["two", "gone"]
+
+
+def test_a_fact_that_breaks_twice_is_shown_twice(tmp_path: Path):
+    def broke(key: str, *values: object) -> list[Finding]:
+        facts = [Fact(key, value) for value in values]  # type: ignore[arg-type]
+        return [
+            Finding(Delta("s", key, old, new), Class.BREAK, "value-changed")
+            for old, new in pairwise(facts)
+        ]
+
+    found = subjects([*broke("a/b", 1, 2, 3), *broke("a-b", 1, 2), *broke("c", ["x"], [])])
+    assert [(each.fact.key, each.fact.value) for each in found] == [
+        ("a/b", 1),
+        ("a/b", 2),
+        ("a-b", 1),
+        ("c", ["x"]),
+    ]
+    assert len(set(found)) == 4
+    shown = [
+        Shown(subject, Reproducer(f"echo {number}\n", Language.SHELL), {})
+        for number, subject in enumerate(found)
+    ]
+    write(tmp_path, shown, [], [])
+    texts = {path.name: path.read_text() for path in (tmp_path / "reproducers").iterdir()}
+    assert texts == {file_name(each): each.reproducer.text for each in shown}
+    assert len(texts) == 4
+    assert file_name(shown[1]) == file_name(Shown(found[1], shown[1].reproducer, {}))

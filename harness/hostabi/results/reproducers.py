@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,10 +17,15 @@ _UNSAFE = re.compile(r"[^A-Za-z0-9_.+-]+")
 
 
 def file_name(shown: Shown) -> str:
-    """A file for a reproducer's text: ``sockets-inet.dgram.udplite.c``."""
+    """A file for a reproducer's text: ``sockets-inet.dgram.udplite-0b5f3a1c.c``.
+
+    The digits are of what it is about with its value, so that no two have one name, and a
+    name stays whatever else there is.
+    """
     subject = shown.subject
     plain = _UNSAFE.sub("-", f"{subject.surface}-{subject.fact.key}").strip("-")
-    return f"{plain[:120]}.{shown.reproducer.language}"
+    mark = hashlib.sha256(subject.identity.encode()).hexdigest()[:8]
+    return f"{plain[:120]}-{mark}.{shown.reproducer.language}"
 
 
 def rows(shown: Sequence[Shown], builds: Sequence[str]) -> list[list[str]]:

@@ -51,6 +51,14 @@ class Subject:
         """``sysctls:vm.block_dump``."""
         return f"{self.surface}:{self.fact.key}"
 
+    @property
+    def identity(self) -> str:
+        """The name and the value: a fact that breaks twice is two subjects of one name."""
+        return f"{self.name} {self.fact.value}"
+
+    def __hash__(self) -> int:
+        return hash(self.identity)  # a value may be a list
+
 
 @dataclass(frozen=True)
 class Shown:
@@ -69,14 +77,8 @@ class Shown:
 
 def subjects(findings: Iterable[Finding]) -> list[Subject]:
     """What the older sides of findings had, each once."""
-    found = {
-        (f.delta.surface, f.delta.key, str(f.delta.old.value)): Subject(
-            f.delta.surface, f.delta.old
-        )
-        for f in findings
-        if f.delta.old is not None
-    }
-    return list(found.values())
+    found = (Subject(f.delta.surface, f.delta.old) for f in findings if f.delta.old is not None)
+    return list({subject.identity: subject for subject in found}.values())
 
 
 def expectations(subject: Subject, captures: Mapping[str, Capture]) -> dict[str, int]:
@@ -110,7 +112,7 @@ def reproduce(
 
     ``captures`` and ``specs`` (how to resolve it) go by a build's name.
     """
-    expected = {subject.name: expectations(subject, captures) for subject in wanted}
+    expected = {subject: expectations(subject, captures) for subject in wanted}
     made = _make(guests, wanted, expected, specs)
     lacking = [subject for subject in wanted if subject not in made]
     exits: dict[Subject, dict[str, int]] = {subject: {} for subject in made}
@@ -120,7 +122,7 @@ def reproduce(
             _run_on(guests, spec, build, made, exits)
             task.advance()
     shown = [
-        Shown(subject, reproducer, expected[subject.name], exits[subject])
+        Shown(subject, reproducer, expected[subject], exits[subject])
         for subject, reproducer in made.items()
     ]
     return shown, lacking
@@ -129,7 +131,7 @@ def reproduce(
 def _make(
     guests: Guests,
     wanted: Sequence[Subject],
-    expected: Mapping[str, Mapping[str, int]],
+    expected: Mapping[Subject, Mapping[str, int]],
     specs: Mapping[str, str],
 ) -> dict[Subject, Reproducer]:
     """Each on a kernel that has what it is about, as some need another look."""
@@ -143,7 +145,7 @@ def _make(
         if plain is not None:
             made[subject] = plain
             continue
-        home = next((b for b, code in expected[subject.name].items() if code == 0), None)
+        home = next((b for b, code in expected[subject].items() if code == 0), None)
         if home in specs:
             homes.setdefault(str(home), []).append(subject)
     for home, subjects_there in homes.items():
