@@ -6,6 +6,7 @@ import errno
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -245,6 +246,30 @@ def test_the_c_program_checks_what_is_expected(tmp_path, chain, value, fine, sta
     box = Sandbox(no_new_privs=True)
     source = printers.to_c(built, sandbox=box, sides=sides, expected=expected)
     assert run_c(source, tmp_path).returncode == status
+
+
+def test_a_child_that_pauses_ends_by_itself_when_its_parent_cannot_end_it(tmp_path):
+    """The signal at its parent's end comes only to who could ask for it, prctl(2)."""
+    b = Builder(children=Children.PAUSE)
+    b.call("fork", opaque=True)
+    refused = (
+        (0x20, 0, 0, 0),  # the syscall's number
+        (0x15, 0, 1, table.number("prctl")),
+        (0x06, 0, 0, C.SECCOMP_RET_ERRNO | errno.EPERM),
+        (0x06, 0, 0, C.SECCOMP_RET_ALLOW),
+    )
+    filtered = b"".join(
+        code.to_bytes(2, "little") + bytes((true, false)) + value.to_bytes(4, "little")
+        for code, true, false, value in refused
+    )
+    box = Sandbox(no_new_privs=True, timeout=0.1, seccomp=filtered)
+    done = run_c(printers.to_c(b.build(), sandbox=box), tmp_path)
+    child = int(done.stdout.split("r0 fork = ")[1].split()[0])
+    assert Path(f"/proc/{child}").exists()
+    deadline = time.monotonic() + 30
+    while Path(f"/proc/{child}").exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
 
 
 def run_c(source: str, folder: Path) -> subprocess.CompletedProcess[str]:

@@ -108,7 +108,9 @@ static long enter_ia32(long number, const uint64_t *a)
 	return value > 0xfffff000 ? (int32_t)value : value;
 }
 
-/* A child stays in registers, because it may share this stack: it ends or pauses right here. */
+/* A child stays in registers, because it may share this stack: it ends or pauses right here.
+ * One that pauses dies with its parent; was that gone already, an alarm(2) ends it later than
+ * anybody waits for. */
 static long enter(long number, const uint64_t *a, long child)
 {
 	register uint64_t d __asm__("r10") = a[3], e __asm__("r8") = a[4], f __asm__("r9") = a[5];
@@ -117,13 +119,14 @@ static long enter(long number, const uint64_t *a, long child)
 
 	__asm__ volatile("syscall\n\ttestq %%r12, %%r12\n\tjz 9f\n\ttestl %%eax, %%eax\n\tjnz 9f\n\t"
 			 "cmpq $1, %%r12\n\tje 5f\n\t"
+			 "movl %[limit], %%edi\n\tmovl $37, %%eax\n\tsyscall\n\t"
 			 "movl $1, %%edi\n\tmovl $9, %%esi\n\tmovl $157, %%eax\n\tsyscall\n"
 			 "3:\tmovl $34, %%eax\n\tsyscall\n\tjmp 3b\n"
 			 "5:\txorl %%edi, %%edi\n\tmovl $60, %%eax\n\tsyscall\n"
 			 "9:"
 			 : "=a"(value)
 			 : "a"(number), "D"(a[0]), "S"(a[1]), "d"(a[2]), "r"(d), "r"(e), "r"(f),
-			   "r"(role)
+			   "r"(role), [limit] "i"(SECONDS + 1)
 			 : "rcx", "r11", "cc", "memory");
 	return value;
 }
