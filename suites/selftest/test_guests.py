@@ -11,6 +11,7 @@ import pytest
 
 from hostabi.errors import AgentLostError, GuestHangError, InputError, MachineError
 from hostabi.model import Cgroup, Variant
+from hostabi.progress import Silent
 from hostabi.runs import guests as module
 from hostabi.runs.guests import Guests, default_jobs, split_specs
 
@@ -96,6 +97,47 @@ def test_an_idle_guest_makes_room(fleet: Fleet, make: Callable[[int], Guests]) -
                 assert fleet.alive == 1
         with guests.machine("6.12", Variant(cgroup=Cgroup.V1)):
             assert fleet.alive == 1
+
+
+def stuck(guests: Guests) -> None:
+    """Use a guest that fails, and does not answer after that."""
+    with guests.machine("6.1") as machine:
+        machine.agent.dead = True  # type: ignore[attr-defined]
+        raise GuestHangError("stuck")
+
+
+def test_what_comes_to_light_when_a_guest_is_given_back_is_told(fleet: Fleet) -> None:
+    class Told(Silent):
+        said: list[str] = []  # noqa: RUF012
+
+        def say(self, text: str) -> None:
+            self.said.append(text)
+
+    packages = SimpleNamespace(cache=None)
+    guests = Guests(
+        packages,  # type: ignore[arg-type]
+        jobs=1,
+        start=fleet.start,  # type: ignore[arg-type]
+        resolve=resolve,  # type: ignore[arg-type, return-value]
+        progress=Told(),
+    )
+    with guests:
+        with guests.machine("6.1"):
+            pass
+        assert Told.said == []
+        with guests.machine("6.1") as machine:
+            machine.agent.dead = True  # type: ignore[attr-defined]
+        assert [line.partition(":")[0] for line in Told.said] == ["6.1"]
+        assert "gone" in Told.said[0]
+        # its user has told of this one
+        with pytest.raises(GuestHangError):
+            stuck(guests)
+        # and of this one nobody wants to know any more
+        with guests.machine("6.1") as machine:
+            guests.close()
+            machine.agent.dead = True  # type: ignore[attr-defined]
+    assert len(Told.said) == 1
+    assert fleet.alive == 0
 
 
 def test_a_user_waits_for_a_place(fleet: Fleet, make: Callable[[int], Guests]) -> None:

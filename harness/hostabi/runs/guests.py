@@ -312,8 +312,9 @@ class Guests:
         if sound:
             try:
                 machine.agent.reset()
-            except HostabiError:
+            except HostabiError as error:
                 sound = False
+                self._tell(key, error)
         with self._pool.changed:
             keep = sound and not self._pool.closed and key not in self._pool.idle
             keep = keep and self._pool.alive() <= self._limit
@@ -322,6 +323,19 @@ class Guests:
             self._drop(key)
         if not keep:
             _close(machine)
+
+    def _tell(self, key: _Key, error: HostabiError) -> None:
+        """Say what only came to light when a machine was given back, in order as it seemed.
+
+        Who used it has gone, and may owe a result to a kernel that was broken already.
+        """
+        with self._pool.changed:
+            closed = self._pool.closed
+        if not closed:
+            self.progress.say(
+                f"{key.build}: a guest failed when it was given back: {error.message}; "
+                "what was done there last may be wrong, and a fresh one takes its place"
+            )
 
     def _release(self, key: _Key) -> None:
         with self._pool.changed:
