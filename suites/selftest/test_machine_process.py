@@ -7,6 +7,7 @@ import select
 import subprocess
 import sys
 import threading
+import time
 
 import pytest
 
@@ -54,3 +55,18 @@ def test_a_process_started_by_a_thread_that_ends_lives_on() -> None:
     with made[0] as process:
         assert process.wait(0.3) is None
     assert process.describe_end() == "was killed by SIGKILL"
+
+
+def test_what_it_says_is_bounded_and_its_end_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(process, "_LOOK", 0.02)
+    monkeypatch.setattr(process, "_MOST", 64 << 10)
+    talk = "for i in $(seq 40); do head -c 20000 /dev/zero | tr '\\0' x; sleep 0.02; done"
+    with Process(["sh", "-c", f"{talk} >&2; echo the end >&2; sleep 1000"]) as talking:
+        deadline = time.monotonic() + 60
+        while not talking.errors().endswith("the end"):
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        time.sleep(0.1)
+        kept = os.fstat(talking._errors.fileno()).st_size
+        assert kept < 200_000, "40 times 20,000 bytes were written"
+        talking.close()

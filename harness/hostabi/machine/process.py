@@ -15,12 +15,18 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from types import TracebackType
 
 from hostabi.errors import EmulatorExitError
-from hostabi.machine import background
+from hostabi.machine import background, console
 
 _KEPT = 4 << 10
+"""Bytes of what a process said that are told of."""
+_MOST = 1 << 20
+"""Bytes of it that may be on disk before the older ones are dropped."""
+_LOOK = 5.0
+"""Seconds between two looks at how much there is."""
 
 # A parent that died before the signal was set, and so sends none, is noticed by its pid.
 _CHECK = 'test "$PPID" = "$0" && exec "$@"'
@@ -35,7 +41,7 @@ os.execv(sys.argv[2], sys.argv[2:])
 
 
 class Process:
-    """A running emulator. Its standard error is kept, for what it says when it fails."""
+    """A running emulator. The last of its standard error is kept, for when it fails."""
 
     def __init__(
         self,
@@ -48,7 +54,8 @@ class Process:
 
         Raises EmulatorExitError when it cannot be started at all.
         """
-        self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the process
+        # Appending, as the beginning may be cut off; it lives as long as the process.
+        self._errors = tempfile.TemporaryFile("a+b")  # noqa: SIM115
         words = [*death_signal(), *command]
 
         def start() -> subprocess.Popen[bytes]:
@@ -70,6 +77,10 @@ class Process:
                 f"{command[0]}: cannot be started: {error.strerror}",
                 advice="run `hostabi doctor`, or name a QEMU with HOSTABI_QEMU",
             ) from error
+        path = Path(f"/proc/{os.getpid()}/fd/{self._errors.fileno()}")
+        self._stop_looking = background.every(
+            _LOOK, lambda: console.bound(path, limit=_MOST, kept=_KEPT)
+        )
 
     @property
     def pid(self) -> int:
@@ -120,7 +131,9 @@ class Process:
     def close(self) -> None:
         """Kill it and let go of what it wrote."""
         self.kill()
-        self._errors.close()
+        if not self._errors.closed:
+            self._stop_looking()
+            self._errors.close()
 
     def __enter__(self) -> Process:
         return self
