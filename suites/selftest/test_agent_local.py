@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
+import signal
 import socket
 import subprocess
+import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -105,6 +110,39 @@ def test_a_process_left_behind_does_not_hold_up_the_answer(agent: Agent) -> None
     assert len(children_of(pid)) >= 1
     agent.reset()
     assert children_of(agent_pid(agent)) == []
+
+
+def test_a_command_that_does_not_even_begin_has_its_deadline(agent: Agent) -> None:
+    """Whoever opens a file on which another has a lease waits for it, fcntl(2)."""
+    with tempfile.TemporaryDirectory() as folder, ignored(signal.SIGIO):
+        Path(folder).chmod(0o755)
+        script = Path(folder) / "script"
+        script.write_text("#!/bin/sh\necho began\n")
+        script.chmod(0o755)
+        with script.open("rb") as leased:
+            try:
+                fcntl.fcntl(leased, fcntl.F_SETLEASE, fcntl.F_WRLCK)
+            except OSError as error:
+                pytest.skip(f"{folder} takes no leases: {error.strerror}")
+            began = time.monotonic()
+            late = agent.command([str(script)], timeout=1)
+            took = time.monotonic() - began
+            fcntl.fcntl(leased, fcntl.F_SETLEASE, fcntl.F_UNLCK)
+        assert late.timed_out
+        assert late.stdout == b""
+        # the kernel would take the lease away after 45 s (/proc/sys/fs/lease-break-time)
+        assert 1 <= took < 20
+        assert agent.command([str(script)], timeout=20).stdout == b"began\n"
+
+
+@contextmanager
+def ignored(number: int) -> Iterator[None]:
+    """Ignore a signal for a while."""
+    before = signal.signal(number, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(number, before)
 
 
 def test_a_command_that_is_not_there(agent: Agent) -> None:
