@@ -7,14 +7,14 @@ import signal
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Self, TypeVar
+from typing import TypeVar
 
 from hostabi.agent import messages
 from hostabi.agent.channel import Channel, ChannelClosedError, ChannelTimeoutError
 from hostabi.agent.program import End, Program, Ran, Sandbox
 from hostabi.agent.records import Completed, Entry, Hello
 from hostabi.agent.wire import FRAME, LIMIT, Reader, constants, ffi, pack
+from hostabi.closing import Closing
 from hostabi.errors import (
     AgentLostError,
     CallError,
@@ -65,7 +65,7 @@ class Pending:
     deadline: float
 
 
-class Agent:
+class Agent(Closing):
     """One agent. A context manager that owns its channel; for one thread at a time.
 
     ``timeout_scale`` multiplies every deadline and time-out, here and in the
@@ -94,17 +94,6 @@ class Agent:
         self._broken: HostabiError | None = None
         with_hello = self._request(constants.WIRE_HELLO, b"", timeout=hello_timeout - _GRACE)
         self.hello: Hello = self._decode(messages.decode_hello, with_hello)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        value: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     @property
     def requests(self) -> int:

@@ -9,11 +9,11 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import IO
 
 from hostabi.agent.channel import SocketChannel
 from hostabi.agent.client import Agent
+from hostabi.closing import Closing
 from hostabi.errors import (
     HostabiError,
     InputError,
@@ -42,7 +42,7 @@ _WIDE = 16 << 30
 """Bytes a second for moving a state; QEMU's own limit is meant for networks."""
 
 
-class Machine:
+class Machine(Closing):
     """A running guest. A context manager that owns the QEMU process.
 
     ``console`` is the log of the guest's console, readable while the machine
@@ -92,17 +92,6 @@ class Machine:
     def close(self) -> None:
         """End the machine; nothing it wrote is kept."""
         self._run.close()
-
-    def __enter__(self) -> Machine:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,8 +16,8 @@ import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
 
+from hostabi.closing import Closing
 from hostabi.errors import EmulatorExitError
 from hostabi.machine import background, console
 
@@ -40,7 +40,7 @@ os.execv(sys.argv[2], sys.argv[2:])
 """
 
 
-class Process:
+class Process(Closing):
     """A running emulator. The last of its standard error is kept, for when it fails."""
 
     def __init__(
@@ -134,17 +134,6 @@ class Process:
         if not self._errors.closed:
             self._stop_looking()
             self._errors.close()
-
-    def __enter__(self) -> Process:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 @functools.cache

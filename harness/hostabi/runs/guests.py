@@ -18,6 +18,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Protocol
 
+from hostabi.closing import Closing
 from hostabi.errors import HostabiError, InputError, MachineError
 from hostabi.kernels.identity import is_running
 from hostabi.kernels.local import is_path
@@ -99,7 +100,7 @@ class _Pool:
         return len(self.idle) + sum(self.busy.values())
 
 
-class Guests:
+class Guests(Closing):
     """Builds and their machines, made when first asked for. A context manager; thread-safe."""
 
     def __init__(
@@ -261,12 +262,6 @@ class Guests:
             self._pool.changed.notify_all()
         for machine in idle:
             _close(machine)
-
-    def __enter__(self) -> Guests:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     def _take(self, key: _Key) -> Machine | None:
         """An idle machine of ``key``, or None with a place reserved to start one."""

@@ -25,12 +25,12 @@ import threading
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Self, TypeVar
 
 import msgspec
 
 from hostabi import __version__, resources
+from hostabi.closing import Closing
 from hostabi.errors import InputError, StorageError
 from hostabi.model import SCHEMA, Outcome
 from hostabi.runs.records import (
@@ -189,7 +189,7 @@ def recorded_capture(path: Path, contents: Contents, build: str) -> Path | None:
     return file if digest == done.sha256 else None
 
 
-class Journal:
+class Journal(Closing):
     """An open journal: a context manager; safe for several threads."""
 
     def __init__(
@@ -324,17 +324,6 @@ class Journal:
         """Give the lock up. A descriptor that was inherited stays open."""
         if self._owned:
             os.close(self._descriptor)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 def now() -> str:
