@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hostabi import resources
-from hostabi.diff import captures, impact, ledger
+from hostabi.diff import captures, impact, keys, ledger
 from hostabi.diff.verdict import judge
 from hostabi.errors import InputError, StorageError
 from hostabi.model import SCHEMA, Capture, Fact, Provenance, Variant
@@ -87,6 +87,16 @@ def test_an_entry_that_matches_nothing_is_reported(tmp_path: Path) -> None:
     assert [entry.key for entry in verdict.stale] == ["a"]
     elsewhere = judge(capture("2", same), capture("3", same), impact.NONE, book)
     assert elsewhere.stale == ()
+
+
+@pytest.mark.parametrize("unknown", [0, 1])
+def test_what_is_not_known_whole_makes_no_entry_stale(tmp_path: Path, unknown: int) -> None:
+    sides = [[Fact("a", "file")], [Fact("b", "file")]]
+    sides[unknown] = [Fact(keys.INCOMPLETE, None)]
+    verdict = judge(
+        capture("1", sides[0]), capture("2", sides[1]), impact.NONE, read(tmp_path, GOOD)
+    )
+    assert (verdict.findings, verdict.stale) == ((), ())
 
 
 @pytest.mark.parametrize(

@@ -25,6 +25,7 @@ from pathlib import Path
 import msgspec
 
 from hostabi import resources
+from hostabi.diff import keys
 from hostabi.diff.compare import members
 from hostabi.diff.data import read_toml
 from hostabi.errors import InputError
@@ -124,15 +125,16 @@ class Ledger:
         return None
 
     def stale(self, deltas: Sequence[Delta], old: Capture, new: Capture) -> list[Entry]:
-        """Entries for this boundary that no delta matches any more."""
+        """Entries for this boundary that no delta matches any more.
+
+        Of a surface that a side does not know whole, none is told.
+        """
         seen = {id(self.entry_for(delta, old, new)) for delta in deltas}
+        whole = _whole(old) & _whole(new)
         return [
             entry
             for entry in self.entries
-            if _at_boundary(entry, old, new)
-            and entry.surface in old.surfaces
-            and entry.surface in new.surfaces
-            and id(entry) not in seen
+            if _at_boundary(entry, old, new) and entry.surface in whole and id(entry) not in seen
         ]
 
 
@@ -185,6 +187,15 @@ def _problems(entry: Entry) -> Iterable[str]:
 def _at_boundary(entry: Entry, old: Capture, new: Capture) -> bool:
     before, after = entry.sides
     return before in (old.line, old.build) and after in (new.line, new.build)
+
+
+def _whole(capture: Capture) -> set[str]:
+    """The capture's surfaces, without those that say that facts are missing."""
+    return {
+        name
+        for name, facts in capture.surfaces.items()
+        if all(fact.key != keys.INCOMPLETE for fact in facts)
+    }
 
 
 def _same(fact: Fact | None, value: Value) -> bool:
