@@ -238,7 +238,8 @@ def probe_reproducer(
     sandbox = view.sandbox(probe.plain, euid=0)
     if sandbox.scratch is Scratch.EXT4 or fact.value is None:
         return None
-    plain = probe.read is None or fact.value in table.errno_names()
+    named = isinstance(fact.value, str) and fact.value in table.errno_names()
+    plain = probe.read is None or named
     sides: list[Side] = []
     if not plain:
         if agent is None:
