@@ -3,22 +3,26 @@
 ``prog.TYPE`` and ``map.TYPE`` are what can be loaded and made, ``helpers.TYPE``
 the functions that a type's programs may call, ``cgroup.ATTACH`` and ``link.ATTACH``
 where programs go, ``instruction`` and ``verifier`` what they consist of,
-``filter`` the older kind that sockets have.
+``filter`` the older kind that sockets have, ``kernel``, ``iterator`` and ``kfunc`` what the
+kernel's own types are needed for.
 """
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Mapping
 
 from msgspec.structs import replace
 
 from hostabi.agent.client import Agent
 from hostabi.diff import keys
+from hostabi.errors import ImageError
 from hostabi.model import Fact, Kind, Value
 from hostabi.surfaces.bpf_btf import kinds
 from hostabi.surfaces.bpf_cgroups import cgroups
 from hostabi.surfaces.bpf_filters import filters
 from hostabi.surfaces.bpf_helpers import helpers, one
+from hostabi.surfaces.bpf_kernel import of_functions
 from hostabi.surfaces.bpf_links import links
 from hostabi.surfaces.bpf_maps import maps
 from hostabi.surfaces.bpf_objects import commands, objects, tokens
@@ -31,6 +35,7 @@ from hostabi.surfaces.probing import (
     USERNS,
     Probe,
     ProbeSurface,
+    ask,
     probe_reproducer,
 )
 from hostabi.surfaces.reproducers import Reproducer
@@ -59,7 +64,12 @@ class Bpf(Joined):
 
     def capture(self, source: Source) -> list[Fact]:
         """Ask all probes."""
-        return of_what_is_there(super().capture(source))
+        facts = super().capture(source)
+        if source.static is not None:
+            # an image without types has nothing that these could be attached to
+            with contextlib.suppress(ImageError):
+                facts += ask(source.live, list(of_functions(source.static.btf)), (HOST,))
+        return sorted(of_what_is_there(facts), key=lambda fact: fact.key)
 
     def reproducer(self, fact: Fact, agent: Agent | None = None) -> Reproducer | None:
         """Of helpers, those alone that the fact names: another kernel may have more."""
