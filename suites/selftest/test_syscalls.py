@@ -174,7 +174,7 @@ def sample():
     b = Builder()
     ends, into = b.buffer(8), b.buffer(8)
     b.call("pipe2", ends, C.O_CLOEXEC)
-    b.call("write", ends.word(1), b.content(b'4"\\x'), 4)
+    b.call("write", ends.word(1), b.content(b'\xc4"\\x'), 4)
     b.call("read", ends.word(0), into, 8, out=[into])
     b.call("close", 77)
     b.call("getpid", opaque=True)
@@ -182,7 +182,7 @@ def sample():
 
 
 SEEN = (0, 4, 4, -errno.EBADF, 4711)
-OUTPUT = (b'4"\\x\0\0\0\0',)
+OUTPUT = (b'\xc4"\\x\0\0\0\0',)
 
 
 @pytest.mark.parametrize(

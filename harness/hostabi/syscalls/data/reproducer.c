@@ -254,8 +254,9 @@ static int same_call(const struct side *side, int index)
 		return 0;
 	for (int i = 0; outputs[i].call >= 0; i++)
 		for (unsigned k = 0; k < outputs[i].length; k++, at++)
+			/* the bytes of a side have a sign */
 			if (outputs[i].call == index &&
-			    (seen->outputs[at] ^ side->outputs[at]) & side->mask[at])
+			    (unsigned char)((seen->outputs[at] ^ side->outputs[at]) & side->mask[at]))
 				return 0;
 	return 1;
 }
