@@ -10,7 +10,7 @@ from hostabi.agent.program import End, Pointer, Ran
 from hostabi.diff import keys
 from hostabi.kernels.btf import Btf
 from hostabi.model import Fact, Kind, Value
-from hostabi.surfaces import bpf, bpf_btf, bpf_helpers, bpf_maps, bpf_types
+from hostabi.surfaces import bpf, bpf_btf, bpf_helpers, bpf_kernel, bpf_maps, bpf_types
 from hostabi.surfaces.bpf_calls import MARK, place
 from hostabi.surfaces.bpf_instructions import (
     FP,
@@ -180,3 +180,10 @@ def test_groups_are_left_before_they_are_removed() -> None:
         made, removed = names.count("mkdir"), names.count("rmdir")
         assert made == removed
         assert names[-removed - 1 :] == ["close"] + ["rmdir"] * removed
+
+
+def test_of_the_kernel_what_its_types_name_is_asked() -> None:
+    own = (bpf_btf.INT, bpf_btf.NOTHING, bpf_btf.Described("FUNC", "bpf_iter_task", 2))
+    (probe,) = bpf_kernel.of_functions(Btf.parse(bpf_btf.btf(*own)))
+    assert probe.key == "iterator.task"
+    assert answer(probe, {probe.needs[-2].call: -C.EINVAL}) == "EINVAL"

@@ -167,8 +167,6 @@ def _maps(q: Questions) -> None:
     several = patched(q.content(bytes(4)), (0, 4, only))
     indexed: _Code = [Wide(R1, C.BPF_PSEUDO_MAP_IDX_VALUE, 0, 4), *rest]
     _run(q, "verifier.map.fd_array", 0, indexed, {"fd_array": several})
-    bound: Fields = {"fd_array": several, "fd_array_cnt": 1}
-    _run(q, "verifier.map.fd_array_cnt", 7, leave(7), bound)
     programs = q.call(*table(q, "PROG_ARRAY", {"value_size": 4}), opaque=True)
     other = q.call(*program(q, _TYPE, leave(6)), opaque=True)
     there = patched(q.content(bytes(4)), (0, 4, other))
