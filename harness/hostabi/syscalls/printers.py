@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -20,7 +21,6 @@ from hostabi.agent.program import (
     Store,
     Word,
 )
-from hostabi.errors import InputError
 from hostabi.syscalls import table, types
 from hostabi.syscalls.builder import Built
 from hostabi.syscalls.names import c_string
@@ -34,6 +34,10 @@ Side = tuple[str, Ran]
 
 _UNSEEN = "INT64_MIN"
 _OPAQUE = "INT64_MAX"
+_SHARED = 300
+"""Characters from which a part is worth a file of its own."""
+_GAP = 12
+"""Zeros that are written down between two others; more are left out."""
 
 
 @dataclass(frozen=True)
@@ -63,19 +67,17 @@ def to_c(
     second, 2 for neither; with one, 0 or 2; with none it only prints. With
     ``expected`` it exits 0 when it sees that, 1 when it does not, 3 when it
     could not find out. It needs no headers beyond the C library's and no
-    privileges beyond the program's own. Raises InputError for a sandbox that a
-    single program cannot set up.
+    privileges beyond the program's own; where it works on ext4, TMPDIR has to
+    name a folder there.
     """
     sandbox = sandbox or Sandbox()
-    if sandbox.scratch is Scratch.EXT4:
-        raise InputError("a program that works on ext4 cannot be printed as C: it needs a disk")
     program = built.program
     text = TEMPLATE.read_text()
     parts = {
         "title": _title(built, sides, expected),
         "calls_count": str(len(program.calls)),
         "arena": str(program.arena),
-        "data": _c_bytes(program.data),
+        "data": "".join(_c_piece(*piece) for piece in _pieces(program.data)),
         "calls": "\n".join(_c_call(built, index) for index in range(len(program.calls))),
         "outputs": "".join(f"\t{{ {o.call}, {o.offset}, {o.length} }},\n" for o in program.outputs),
         "outputs_room": str(max(sum(o.length for o in program.outputs), 1)),
@@ -91,6 +93,18 @@ def to_c(
     return text
 
 
+def shared() -> list[str]:
+    """The parts of a C program that are in every one, whole functions each."""
+    pieces = re.split(r"/\*@\w+@\*/", TEMPLATE.read_text())
+    found = []
+    for piece in pieces:
+        start = piece.find("*/\n") + 3 if piece.startswith("\n *") else piece.find("\n\n") + 2
+        end = len(piece) if piece is pieces[-1] else piece.rfind("\n\n") + 1
+        if end - start > _SHARED:
+            found.append(piece[start:end])
+    return found
+
+
 def _c_sandbox(sandbox: Sandbox) -> dict[str, str]:
     return {
         "namespaces": f"{sandbox.namespaces:#x}L",
@@ -101,6 +115,7 @@ def _c_sandbox(sandbox: Sandbox) -> dict[str, str]:
         "own_proc": str(int(sandbox.own_proc)),
         "own_sys": str(int(sandbox.own_sys)),
         "overlay": str(int(sandbox.scratch is Scratch.OVERLAY)),
+        "ext4": str(int(sandbox.scratch is Scratch.EXT4)),
         "seconds": str(max(1, round(sandbox.timeout)) * 5),
         "filter": _c_bytes(sandbox.seccomp),
     }
@@ -133,9 +148,9 @@ def _title(built: Built, sides: Sequence[Side], expected: Expected | None) -> st
     lines = []
     if expected is not None:
         wanted = "as it was seen" if expected.value is None else expected.value
-        lines = [f"exits 0 where r{expected.chain[-1]} is {wanted}, 1 where it is not", ""]
-        lines += [str(built), ""]
-        return _comment("\n".join(lines).splitlines())
+        last = expected.chain[-1]
+        lines = [f"exits 0 where r{last} is {wanted}, 1 where it is not:", f"{built.steps[last]}"]
+        return _comment([*lines, ""])
     for (name, ran), code in zip(sides, (0, 1), strict=False):
         lines += [f"exits {code} where it sees what {name} did:", *Trace(built, ran).lines(), ""]
     if not sides:
@@ -153,15 +168,31 @@ def _c_bytes(raw: bytes) -> str:
     return "\n".join("\t" + c_string(row) for row in rows) or '\t""'
 
 
+def _pieces(raw: bytes) -> Iterable[tuple[int, bytes]]:
+    """What is not zero, with its offset; short gaps are kept."""
+    start = end = 0
+    for at, byte in enumerate(raw):
+        if byte and at - end > _GAP:
+            yield start, raw[start:end]
+            start = at
+        if byte:
+            end = at + 1
+    yield start, raw[start:end]
+
+
+def _c_piece(offset: int, raw: bytes) -> str:
+    return f"\t{{ {offset}, {len(raw)},\n{_c_bytes(raw)} }},\n" if raw else ""
+
+
 def _c_value(argument: Argument) -> str:
     match argument:
         case Result(call):
-            return f"(uint64_t)seen->values[{call}]"
+            return f"R({call})"
         case Pointer(offset):
-            return f"(uint64_t)(uintptr_t)(arena + {offset})"
+            return f"AT({offset})"
         case Word(offset, size):
             return f"word({offset}, {size})"
-    return f"(uint64_t){argument}LL" if abs(argument) < 1 << 63 else f"{argument}ULL"
+    return f"{argument}" if abs(argument) < 1 << 63 else f"{argument % (1 << 64)}ULL"
 
 
 def _c_call(built: Built, index: int) -> str:

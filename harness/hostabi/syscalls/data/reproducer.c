@@ -19,6 +19,7 @@
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/statfs.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -34,6 +35,9 @@
 #define OWN_PROC /*@own_proc@*/
 #define OWN_SYS /*@own_sys@*/
 #define OVERLAY /*@overlay@*/
+/* Whether TMPDIR has to name a folder on ext4; what is there, linux/magic.h numbers. */
+#define EXT4 /*@ext4@*/
+#define EXT4_MAGIC 0xef53
 #define SECONDS /*@seconds@*/
 /* What a process does that a call makes: 1 it ends at once, 2 it waits to be killed. */
 #define CHILDREN /*@children@*/
@@ -55,8 +59,9 @@ struct side {
 	const char *outputs, *mask;
 };
 
-static const char data[] =
-/*@data@*/;
+static const struct { unsigned offset, length; const char *bytes; } data[] = {
+/*@data@*/	{ 0, 0, 0 }
+};
 static const char *const names[] = {
 /*@names@*/	0
 };
@@ -78,6 +83,11 @@ static const unsigned char filter[] =
 
 static unsigned char *arena;
 static struct seen *seen;
+static int laid;
+
+/* What a call returned, and an address in the arena. */
+#define R(call) ((uint64_t)seen->values[call])
+#define AT(offset) ((uint64_t)(uintptr_t)(arena + (offset)))
 
 __attribute__((unused)) static uint64_t word(unsigned offset, unsigned size)
 {
@@ -191,25 +201,31 @@ static void write_maps(pid_t pid)
 	put(pid, "gid_map", text);
 }
 
-static void set_mounts(const char *folder)
+/* An overlay of its own for the program, which finds a fresh folder in it. */
+static void lay_over(const char *folder)
 {
 	char options[256];
 
+	need(chdir(folder) == 0, folder);
+	need(mkdir("lower", 0777) == 0 && mkdir("upper", 0777) == 0 && mkdir("work", 0777) == 0 &&
+	     mkdir("merged", 0777) == 0, "overlay's folders");
+	snprintf(options, sizeof(options), "lowerdir=%s/lower,upperdir=%s/upper,workdir=%s/work",
+		 folder, folder, folder);
+	need(mount("overlay", "merged", "overlay", 0, options) == 0, "mount overlay");
+	need(mkdir("merged/cwd", 0755) == 0 && chown("merged/cwd", UID, GID) == 0, "merged/cwd");
+}
+
+static void set_mounts(const char *folder)
+{
 	if (NAMESPACES & CLONE_NEWNS)
 		need(mount(0, "/", 0, MS_REC | MS_PRIVATE, 0) == 0, "private mounts");
 	if (OWN_PROC)
 		need(mount("proc", "/proc", "proc", 0, 0) == 0, "mount /proc");
 	if (OWN_SYS)
 		need(mount("sysfs", "/sys", "sysfs", 0, 0) == 0, "mount /sys");
-	need(chdir(folder) == 0, folder);
-	if (!OVERLAY)
-		return;
-	need(mkdir("lower", 0777) == 0 && mkdir("upper", 0777) == 0 && mkdir("work", 0777) == 0 &&
-	     mkdir("merged", 0777) == 0 && chown("upper", UID, GID) == 0, "overlay's folders");
-	snprintf(options, sizeof(options), "lowerdir=%s/lower,upperdir=%s/upper,workdir=%s/work",
-		 folder, folder, folder);
-	need(mount("overlay", "merged", "overlay", 0, options) == 0 && chdir("merged") == 0,
-	     "mount overlay");
+	if (OVERLAY && !laid)
+		lay_over(folder);
+	need(chdir(folder) == 0 && (!OVERLAY || chdir("merged/cwd") == 0), folder);
 }
 
 static void set_identity(void)
@@ -319,9 +335,12 @@ int main(void)
 {
 	const char *base = getenv("TMPDIR") ? getenv("TMPDIR") : "/tmp";
 	int shared = MAP_SHARED | MAP_ANONYMOUS, status, timed_out, gate[2];
+	struct statfs place;
 	char folder[128];
 	pid_t child;
 
+	need(statfs(base, &place) == 0, base);
+	need(!EXT4 || place.f_type == EXT4_MAGIC, "TMPDIR has to be on ext4");
 	snprintf(folder, sizeof(folder), "%s/reproducer-XXXXXX", base);
 	need(mkdtemp(folder) && chmod(folder, 0777) == 0 && pipe(gate) == 0, folder);
 	need(!UID || chown(folder, UID, GID) == 0, "chown");
@@ -329,6 +348,13 @@ int main(void)
 	need(seen != MAP_FAILED, "mmap");
 	for (int i = 0; i < CALLS; i++)
 		seen->values[i] = INT64_MIN;
+	if (OVERLAY && geteuid() == 0) {
+		/* Not from a user namespace, where older kernels mount none. */
+		need(unshare(CLONE_NEWNS) == 0, "unshare");
+		need(mount(0, "/", 0, MS_REC | MS_PRIVATE, 0) == 0, "private mounts");
+		lay_over(folder);
+		laid = 1;
+	}
 	child = (pid_t)syscall(SYS_clone, NAMESPACES | SIGCHLD, 0, 0, 0, 0);
 	need(child >= 0, "clone");
 	if (child == 0) {
@@ -336,7 +362,8 @@ int main(void)
 		arena = mmap((void *)0x200000000000, ARENA, PROT_READ | PROT_WRITE,
 			     MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
 		need(arena != MAP_FAILED, "mmap");
-		memcpy(arena, data, sizeof(data) - 1);
+		for (int i = 0; data[i].bytes; i++)
+			memcpy(arena + data[i].offset, data[i].bytes, data[i].length);
 		program();
 		_exit(0);
 	}
