@@ -135,6 +135,12 @@ def read_headers(include: Sequence[Path], names: Iterable[str] | None = None) ->
         return _Tree(Path(name), include).read(names)
 
 
+def compiles(include: Sequence[Path], source: str) -> bool:
+    """Whether C that only declares compiles with the headers below ``include``."""
+    with tempfile.TemporaryDirectory(prefix="hostabi-headers-") as name:
+        return _Tree(Path(name), include).accepts(source)
+
+
 class _Tree:
     """Compilations in one working folder."""
 
@@ -176,6 +182,9 @@ class _Tree:
             derived=_derived(text for _, text in parts),
             left_out=left_out,
         )
+
+    def accepts(self, source: str) -> bool:
+        return not self._compile(source.splitlines(), "-c", "-o", "checked")
 
     def _sound(self, lines: Sequence[str]) -> list[str]:
         """The lines that compile together. What came first stays."""

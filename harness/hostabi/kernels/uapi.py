@@ -9,6 +9,7 @@ by the packages' digests.
 
 from __future__ import annotations
 
+import shutil
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,6 +44,7 @@ _SOURCE = "linux"
 _FORM = "3"
 """Changes with what is kept, and with how it is read."""
 _ARCH = ("usr/include/x86_64-linux-gnu", "usr/include")
+_EXPORTED = "exported"
 _LEFT_OUT = "/drm/"
 """Older packages leave these headers to libdrm-dev, so what includes them is left out of all."""
 _OWN_FOLDERS = (*FOLDERS, "asm-generic")
@@ -104,6 +106,21 @@ def uapi_of(build: Build, packages: Packages, origin: Origin | None = None) -> U
     key = "-".join(package.sha256 for package in found.packages)
     kept = packages.cache.file("uapi", f"{key}-{_FORM}", make)
     return msgspec.msgpack.decode(kept.read_bytes(), type=Uapi)
+
+
+def include_of(build: Build, packages: Packages) -> list[Path]:
+    """The folders to include of the build's headers, unpacked and kept. Raises as uapi_of does."""
+    found = find_headers(build, packages)
+    key = "-".join(package.sha256 for package in found.packages)
+    folder = packages.cache.folder("headers", key, lambda path: _keep(found, packages, path))
+    return [folder / _EXPORTED] if found.raw else [folder / name for name in _ARCH]
+
+
+def _keep(origin: Origin, packages: Packages, folder: Path) -> None:
+    _unpacked(origin, packages, folder)
+    for unneeded in folder.iterdir() if origin.raw else ():
+        if unneeded.name != _EXPORTED:
+            shutil.rmtree(unneeded)
 
 
 def find_headers(build: Build, packages: Packages, ways: Sequence[Way] = ()) -> Origin:
@@ -179,7 +196,7 @@ def _unpacked(origin: Origin, packages: Packages, folder: Path) -> list[Path]:
         for package in origin.packages
         for tree in _trees(package, packages.fetch(package), folder / package.name)
     ]
-    return [exported.export(trees, folder / "exported")]
+    return [exported.export(trees, folder / _EXPORTED)]
 
 
 def _trees(package: Package, file: Path, folder: Path) -> list[Path]:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 
+from hostabi.agent.client import Agent
 from hostabi.diff import keys
 from hostabi.errors import CallError, HostabiError
 from hostabi.kernels.config import LIMIT, unpacked_text
 from hostabi.model import Certainty, Fact, Kind, Variant
+from hostabi.surfaces.reproducers import CONFIG, Needs, Reproducer, literal, quoted, shell
 from hostabi.surfaces.source import Source
 
 _SHOWN = "/proc/config.gz"
@@ -37,6 +39,20 @@ class Config:
             how = "package" if _is_known(source) else "image"
             return facts(source.static.config_text, how=how, certainty=Certainty.DERIVED)
         return facts(_running(source), how=_SHOWN, certainty=Certainty.READ)
+
+    def reproducer(self, fact: Fact, agent: Agent | None = None) -> Reproducer | None:
+        """A line of the configuration, which says nothing of itself to a program that runs."""
+        value = str(fact.value)
+        plain = re.escape(fact.key)
+        line = f'^{plain}="?{literal(value)}"?$'
+        if value == keys.OFF:
+            line = f"^# {plain} is not set$"
+        return shell(
+            f'test -r "${CONFIG}" || exit 3',
+            f'grep -Eq {quoted(line)} "${CONFIG}"',
+            about=f"{fact.key} is {value}; {CONFIG} names the file, as in /boot",
+            needs=frozenset((Needs.CONFIG,)),
+        )
 
 
 SURFACE = Config()

@@ -25,9 +25,9 @@ from hostabi.diff import keys
 from hostabi.errors import CallError
 from hostabi.model import Certainty, Fact, Kind, Variant
 from hostabi.model import Value as FactValue
-from hostabi.surfaces.reproducers import Language, Reproducer
+from hostabi.surfaces.reproducers import Language, Needs, Reproducer
 from hostabi.surfaces.source import Source
-from hostabi.syscalls import table
+from hostabi.syscalls import slices, table
 from hostabi.syscalls.builder import ARENA, Builder, Built, Ref, Slot, Value
 from hostabi.syscalls.printers import Expected, Side, to_c
 from hostabi.syscalls.table import C
@@ -99,6 +99,8 @@ class Probe:
     kind: Kind = Kind.VALUE
     plain: Sandbox = Sandbox()
     given: tuple[Ref, ...] = ()
+    questions: tuple[Ref, ...] = ()
+    """All calls of ``built`` that decide something."""
 
     @property
     def chain(self) -> tuple[Ref, ...]:
@@ -137,6 +139,7 @@ class Questions(Builder):
         )
         self._needs: list[Ref] = []
         self._asked: list[Callable[[Built], Probe]] = []
+        self._refs: list[Ref] = []
 
     def need(
         self,
@@ -172,8 +175,11 @@ class Questions(Builder):
         ref = self.call(name, *arguments, out=out, opaque=opaque, abi=abi)
         every, before = (*self._needs, *needs), tuple(given)
         accepted, plain = frozenset(fine), self._plain
+        self._refs.append(ref)
         self._asked.append(
-            lambda built: Probe(key, built, ref, every, accepted, read, kind, plain, before)
+            lambda built: Probe(
+                key, built, ref, every, accepted, read, kind, plain, before, tuple(self._refs)
+            )
         )
         return ref
 
@@ -235,27 +241,50 @@ def probe_reproducer(
 
     Where an ordinary user asks, the program is started as root and becomes one.
     """
-    sandbox = view.sandbox(probe.plain, euid=0)
-    if sandbox.scratch is Scratch.EXT4 or fact.value is None:
+    # an errno may have come back in memory, as that of an operation of io_uring does
+    plain = probe.read is None
+    if fact.value is None or (agent is None and not plain):
         return None
-    named = isinstance(fact.value, str) and fact.value in table.errno_names()
-    plain = probe.read is None or named
-    sides: list[Side] = []
-    if not plain:
-        if agent is None:
-            return None
+    if agent is not None:
         load(agent, modules)
+    made = [
+        text
+        for one in (_alone(probe), probe)
+        if (text := _program_of(one, view, fact, None if plain else agent))
+    ]
+    if not made:
+        return None
+    needs = frozenset((Needs.EXT4,)) if probe.plain.scratch is Scratch.EXT4 else frozenset()
+    whole = made[-1] if made[-1] != made[0] else ""
+    return Reproducer(Language.C, made[0], modules=tuple(modules), needs=needs, whole=whole)
+
+
+def _program_of(probe: Probe, view: View, fact: Fact, agent: Agent | None) -> str:
+    """C that expects the fact; with an ``agent`` what is seen there, empty if that is not it."""
+    sides: list[Side] = []
+    if agent is not None:
         ran = agent.run([probe.built.program], view.sandbox(probe.plain, euid=agent.hello.euid))[0]
         if outcome(probe, ran)[0] != fact.value:
-            return None
-        sides = [("the kernel it was made on", ran)]
+            return ""
+        failed = len(ran.values) <= probe.ref.call or -4095 <= ran.values[probe.ref.call] < 0
+        sides = [] if failed else [("the kernel it was made on", ran)]
     expected = Expected(
         chain=tuple(ref.call for ref in probe.chain),
-        value=str(fact.value) if plain else None,
+        value=None if sides else str(fact.value),
         fine=probe.fine,
     )
-    text = to_c(probe.built, sandbox=sandbox, sides=sides, expected=expected)
-    return Reproducer(Language.C, text, modules=tuple(modules))
+    sandbox = view.sandbox(probe.plain, euid=0)
+    return to_c(probe.built, sandbox=sandbox, sides=sides, expected=expected)
+
+
+def _alone(probe: Probe) -> Probe:
+    """The probe without the questions that only share its program."""
+    built, numbers = slices.part(probe.built, probe.chain, probe.questions)
+    *before, last = map(Ref, numbers)
+    given, needs = before[: len(probe.given)], before[len(probe.given) :]
+    return dataclasses.replace(
+        probe, built=built, ref=last, needs=tuple(needs), given=tuple(given), questions=()
+    )
 
 
 def load(agent: Agent, modules: Sequence[str]) -> None:

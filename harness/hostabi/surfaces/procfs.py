@@ -28,7 +28,7 @@ _ELSEWHERE = frozenset({"sys", "self", "thread-self"})
 _RANGE = re.compile(r"[0-9a-f]+-[0-9a-f]+")
 _OF_AN_INTERFACE = re.compile(rf"^{PID}/net/.*\bDEVICE\b")
 """What is there once for each interface that a machine has besides ``lo``."""
-_STANDS_FOR = re.compile(r"/(TID|FD|N|DEVICE)(/|$)")
+_STANDS_FOR = re.compile(r"/(FD|N|DEVICE)(?=/|$)")
 _DIGITS = re.compile(r"\d+")
 _THREAD = f"{PID}/task/TID/"
 """A thread's files, which look as those of its process do."""
@@ -81,14 +81,20 @@ class Procfs:
         name, _, aspect = fact.key.partition("#")
         if name.startswith("fd."):
             return DESCRIPTORS.reproducer(fact, agent)
-        path = f"{ROOT}/{name}".replace(f"{ROOT}/{PID}", f"{ROOT}/self", 1)
-        # which thread, descriptor or device it was is nothing that can be named again
-        if _STANDS_FOR.search(name):
-            return None
-        return trees.reproducer(path, aspect, fact, MODULES)
+        if name.startswith(f"{PID}/") and aspect == trees.OWNER:
+            return None  # of an ordinary user's process, which a script of root is not
+        return trees.reproducer(_path(name), aspect, fact, MODULES)
 
 
 SURFACE = Procfs()
+
+
+def _path(name: str) -> str:
+    """A file of this name: of the shell's own thread, its input, the first of several devices."""
+    path = f"{ROOT}/{name}".replace(f"{ROOT}/{PID}/", f"{ROOT}/self/", 1)
+    if path.startswith(f"{ROOT}/self/task/TID"):
+        path = path.replace("self/task/TID", "$$/task/$$", 1)
+    return _STANDS_FOR.sub(lambda each: "/0" if each[1] == "FD" else "/*", path)
 
 
 def names(entries: Iterable[Entry], root: str, prefix: str, devices: frozenset[str]) -> Tree:

@@ -15,11 +15,11 @@ from hostabi.agent.program import Abi, Call, End, Pointer, Program, Ran, Sandbox
 from hostabi.diff import keys
 from hostabi.errors import HostabiError
 from hostabi.model import Certainty, Fact, Variant
-from hostabi.surfaces.probing import HOST, ProbeSurface, Questions, probe_reproducer
+from hostabi.surfaces.probing import ProbeSurface
 from hostabi.surfaces.reach_gates import gates
 from hostabi.surfaces.reproducers import Reproducer
 from hostabi.surfaces.source import Source
-from hostabi.surfaces.syscalls import ARGUMENTS, MICROSECONDS, NONSENSE, WAITS
+from hostabi.surfaces.syscalls import ARGUMENTS, MICROSECONDS, NONSENSE, WAITS, numbered
 from hostabi.syscalls import table
 
 BEYOND = 24
@@ -64,7 +64,7 @@ class Reach:
         prefix, _, name = fact.key.partition(".")
         if prefix not in (Abi.IA32, Abi.X32):
             return _GATES.reproducer(fact, agent)
-        return _numbered(Abi(prefix), name, fact, agent)
+        return numbered(Abi(prefix), name, fact, agent)
 
 
 SURFACE = Reach()
@@ -143,13 +143,3 @@ def _facts(abi: Abi, found: dict[int, str]) -> list[Fact]:
             key, detail = f"{abi}.{table.name(number, abi)}", f"number {number}"
             facts.append(Fact(key, told, how="probe", certainty=Certainty.PROBED, detail=detail))
     return facts
-
-
-def _numbered(abi: Abi, name: str, fact: Fact, agent: Agent | None) -> Reproducer | None:
-    number = table.numbers(abi).get(name)
-    if number is None or name in WAITS:
-        return None
-    questions = Questions()
-    fine = table.errno_names() - {"ENOSYS"}
-    questions.ask(fact.key, number, *ARGUMENTS.get(name, NONSENSE), fine=fine, abi=abi)
-    return probe_reproducer(questions.probes()[0], HOST, fact, agent)

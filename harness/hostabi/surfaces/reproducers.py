@@ -25,6 +25,21 @@ class Language(enum.StrEnum):
 
     C = "c"
     SHELL = "sh"
+    DECLARATIONS = "decl.c"
+    """C that is not run: that it compiles with a kernel's own headers is the answer."""
+
+
+class Needs(enum.StrEnum):
+    """What a reproducer cannot make for itself."""
+
+    EXT4 = "ext4"
+    """``TMPDIR`` is a folder on ext4."""
+    CONFIG = "config"
+    """The environment's :data:`CONFIG` names the file with the kernel's configuration."""
+
+
+CONFIG = "KERNEL_CONFIG"
+"""Names the configuration as its package has it, for reproducers about it."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,6 +54,9 @@ class Reproducer:
     text: str
     variant: Variant | None = None
     modules: tuple[str, ...] = ()
+    needs: frozenset[Needs] = frozenset()
+    whole: str = ""
+    """The same in a longer program, for where ``text`` proves to have lost what it needs."""
 
 
 @runtime_checkable
@@ -57,10 +75,16 @@ class Reproducible(Protocol):
         """
 
 
-def shell(*lines: str, about: str, variant: Variant | None = None) -> Reproducer:
+def shell(
+    *lines: str,
+    about: str,
+    variant: Variant | None = None,
+    modules: tuple[str, ...] = (),
+    needs: frozenset[Needs] = frozenset(),
+) -> Reproducer:
     """A POSIX shell script whose last line decides."""
     head = ["#!/bin/sh", f"# {about}", "# Exits 0 where this is so, 1 where it is not."]
-    return Reproducer(Language.SHELL, "\n".join([*head, *lines, ""]), variant)
+    return Reproducer(Language.SHELL, "\n".join([*head, *lines, ""]), variant, modules, needs)
 
 
 def quoted(text: str) -> str:
@@ -68,32 +92,45 @@ def quoted(text: str) -> str:
     return shlex.quote(text)
 
 
+def word_of(path: str) -> str:
+    """A path as one word of the shell.
+
+    ``$$`` in it is the shell's own process. One with a star is the first that
+    there is of several.
+    """
+    if "*" in path:
+        return f'"$(ls -d {path} 2>/dev/null | head -n 1)"'
+    return f'"{path}"' if "$$" in path else quoted(path)
+
+
 def file_is_there(path: str) -> Reproducer:
     """A file, of whatever type, is there."""
-    return shell(f"test -e {quoted(path)}", about=f"{path} is there")
+    return shell(f"test -e {word_of(path)}", about=f"{path} is there")
 
 
 def file_has_mode(path: str, mode: str) -> Reproducer:
     """A file's permission bits are ``mode``, in octal as facts spell it."""
     plain = mode.lstrip("0") or "0"
     return shell(
-        f'test "$(stat -c %a {quoted(path)})" = {quoted(plain)}', about=f"{path} has mode {mode}"
+        f'test "$(stat -c %a {word_of(path)})" = {quoted(plain)}', about=f"{path} has mode {mode}"
     )
 
 
 def file_has_word(path: str, word: str) -> Reproducer:
     """A word stands in a file, between white space, colons or at a line's end."""
-    pattern = quoted(_word_pattern(word))
-    return shell(f"grep -Eq {pattern} {quoted(path)}", about=f"{path} names {word}")
+    return file_matches(path, _word_pattern(word), f"names {word}")
 
 
 def file_matches(path: str, pattern: str, what: str) -> Reproducer:
     """A line of a file matches an extended regular expression; ``what`` says it in words."""
-    return shell(
-        f"test -r {quoted(path)} || exit 3",
-        f"grep -Eq {quoted(pattern)} {quoted(path)}",
-        about=f"{path}: {what}",
-    )
+    return file_passes(path, f"grep -Eq {quoted(pattern)} {word_of(path)}", what)
+
+
+def file_passes(path: str, test: str, what: str) -> Reproducer:
+    """A file can be read and passes a ``test``, lines of shell; ``what`` says it in words."""
+    name = word_of(path)
+    there = (f"test -e {name} || exit 1", f"test -r {name} || exit 3")
+    return shell(*there, test, about=f"{path}: {what}")
 
 
 def of_a_file(path: str, aspect: str, fact: Fact) -> Reproducer | None:
@@ -107,7 +144,7 @@ def of_a_file(path: str, aspect: str, fact: Fact) -> Reproducer | None:
         return _file_has_type(path, value)
     if fact.kind is Kind.MEMBERS and isinstance(value, list):
         words = " && ".join(
-            f"grep -Eq {quoted(_word_pattern(word))} {quoted(path)}" for word in sorted(value)
+            f"grep -Eq {quoted(_word_pattern(word))} {word_of(path)}" for word in sorted(value)
         )
         return shell(words, about=f"{path} names {', '.join(sorted(value))}") if words else None
     return None
@@ -120,17 +157,15 @@ def _file_has_type(path: str, kind: str) -> Reproducer | None:
         wanted = 1 if kind == "integer" else int(count)
         return file_matches(path, f"^({number}){{{wanted}}}[[:space:]]*$", f"reads as {kind}")
     if kind == "text":
-        return shell(
-            f"test -r {quoted(path)} || exit 3",
-            f"! grep -Eq {quoted(f'^({number})+[[:space:]]*$')} {quoted(path)}",
-            about=f"{path} reads as text, not as numbers",
-        )
+        numbers = quoted(f"^({number})+[[:space:]]*$")
+        test = f"! grep -Eq {numbers} {word_of(path)}"
+        return file_passes(path, test, "reads as text, not as numbers")
     return None
 
 
 def _word_pattern(word: str) -> str:
-    return "(^|[[:space:]:=,])" + _literal(word) + "([[:space:]:=,]|$)"
+    return "(^|[[:space:]:=,])" + literal(word) + "([[:space:]:=,]|$)"
 
 
-def _literal(word: str) -> str:
+def literal(word: str) -> str:
     return "".join(char if char.isalnum() or char in "_- /" else f"[{char}]" for char in word)

@@ -12,10 +12,12 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from hostabi.agent.client import Agent
-from hostabi.agent.program import Call, End, Pointer, Program, Ran, Store
+from hostabi.agent.program import Abi, Call, End, Pointer, Program, Ran, Store
 from hostabi.diff import keys
 from hostabi.errors import CallError, HostabiError
 from hostabi.model import Certainty, Fact, Kind, Variant
+from hostabi.surfaces.probing import HOST, Questions, probe_reproducer
+from hostabi.surfaces.reproducers import Reproducer
 from hostabi.surfaces.source import Source
 from hostabi.surfaces.witnesses import image_names, kallsyms_names
 from hostabi.syscalls import table
@@ -88,6 +90,12 @@ class Syscalls:
         facts += _arguments(source.live, present)
         return sorted(facts, key=lambda fact: fact.key)
 
+    def reproducer(self, fact: Fact, agent: Agent | None = None) -> Reproducer | None:
+        """A C program that makes the call; None for what tracefs says of its arguments."""
+        if keys.aspect(fact.key):
+            return None
+        return numbered(Abi.NATIVE, fact.key, fact, agent)
+
 
 SURFACE = Syscalls()
 
@@ -126,6 +134,17 @@ def _program(number: int) -> Program:
     # it_value.tv_usec of struct itimerval is at byte 24
     alarm = Call(table.number("setitimer"), (0, Pointer(0), 0), stores=(Store(24, MICROSECONDS),))
     return Program((alarm, call))
+
+
+def numbered(abi: Abi, name: str, fact: Fact, agent: Agent | None) -> Reproducer | None:
+    """A C program that makes one call by its number; None for one that waits, or has no number."""
+    number = table.numbers(abi).get(name)
+    if number is None or name in WAITS:
+        return None
+    questions = Questions()
+    fine = table.errno_names() - {"ENOSYS"}
+    questions.ask(fact.key, number, *ARGUMENTS.get(name, NONSENSE), fine=fine, abi=abi)
+    return probe_reproducer(questions.probes()[0], HOST, fact, agent)
 
 
 def _symbols(agent: Agent) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import posixpath
 import re
 from collections.abc import Iterator
@@ -11,7 +12,7 @@ from hostabi.agent.records import Entry
 from hostabi.model import Fact, Kind, Variant
 from hostabi.surfaces import trees
 from hostabi.surfaces.probing import HOST, USER, USERNS, View, load
-from hostabi.surfaces.reproducers import Reproducer
+from hostabi.surfaces.reproducers import Needs, Reproducer
 from hostabi.surfaces.shapes import shape_of
 from hostabi.surfaces.source import Source
 from hostabi.surfaces.trees import Tree
@@ -75,6 +76,9 @@ _OF_HARDWARE = re.compile(
 """What is there because the machine is as it is."""
 _SETTINGS = re.compile(r"module/|kernel/(mm|cgroup|sched_ext)/|fs/fuse|class/net/lo/mtu")
 """Files whose value is the kernel's own choice, for machines of one size."""
+_OF_EXT4 = "fs/ext4/DEVICE"
+"""Files that are there while a device is mounted as ext4."""
+_SEVERAL = re.compile(r"\bDEVICE\b|\bSIZE\b|(?<=/)N(?=/|$)")
 _FIRST = re.compile(r"(?<=[a-z])N\b")
 _DIGITS = re.compile(r"\d+")
 
@@ -113,10 +117,11 @@ class Sysfs:
     def reproducer(self, fact: Fact, agent: Agent | None = None) -> Reproducer | None:
         """Shell lines for what root sees of a file."""
         name, _, aspect = fact.key.partition("#")
-        if any(part in name for part in ("DEVICE", "SIZE", "/N/")) or "#" in aspect:
-            return None
-        path = f"{ROOT}/{_FIRST.sub('0', name)}"
-        return trees.reproducer(path, aspect, fact, _LOADED)
+        path = f"{ROOT}/{_FIRST.sub('0', _SEVERAL.sub('*', name))}"
+        made = trees.reproducer(path, aspect, fact, _LOADED)
+        if made is not None and name.startswith(_OF_EXT4):
+            return dataclasses.replace(made, needs=made.needs | {Needs.EXT4})
+        return made
 
 
 SURFACE = Sysfs()

@@ -18,16 +18,20 @@ from hostabi.agent.records import Entry
 from hostabi.diff import keys
 from hostabi.errors import CallError
 from hostabi.model import Fact, Kind
-from hostabi.surfaces.probing import View
+from hostabi.surfaces.formats import file_has_fields, file_has_format
+from hostabi.surfaces.probing import USER, USERNS, Questions, View, probe_reproducer
 from hostabi.surfaces.reproducers import (
     Reproducer,
     file_has_mode,
     file_is_there,
     file_matches,
+    file_passes,
     quoted,
     shell,
+    word_of,
 )
 from hostabi.surfaces.shapes import shape_of
+from hostabi.syscalls.table import C
 
 OWNER, FORMAT, TARGET, KEY, VALUE = "owner", "format", "target", "key", "value"
 TIMEOUT = 30.0
@@ -43,6 +47,7 @@ _TYPES = {
     "s": "socket",
 }
 _NOBODY = 65534
+_OWNERS = {"root": 0, "nobody": _NOBODY}
 _OF_EACH = re.compile(r"(?i)(cpu|node|domain|(in|out)type)N$")
 """Names of which there is one for each processor, or none where there is but one; and for each
 type of message that came or went over the machine's network (net/ipv4/proc.c, icmpmsg_put)."""
@@ -112,7 +117,7 @@ def shape_facts(name: str, content: bytes, kind: Kind = Kind.VALUE) -> list[Fact
 
 def owner_fact(name: str, entry: Entry, process: int = -1, kind: Kind = Kind.VALUE) -> Fact:
     """Whose an entry is; ``process`` is the user of the process that it belongs to."""
-    known = {0: "root", _NOBODY: "nobody"}
+    known = {number: name for name, number in _OWNERS.items()}
     value = "process" if entry.uid == process else known.get(entry.uid, str(entry.uid))
     return Fact(f"{name}#{OWNER}", value, kind, how="walk")
 
@@ -150,22 +155,64 @@ def reproducer(
 
     ``modules`` were loaded when it was looked at.
     """
+    what, _, who = aspect.partition("#")
+    view = next((view for view in (USERNS, USER) if view.name == who), None)
+    if what == keys.ACCESS and view is not None:
+        return _access_reproducer(path, view, fact, modules)
     made = _reproducer(path, aspect, fact)
     return made and dataclasses.replace(made, modules=modules)
+
+
+def _access_reproducer(
+    path: str, view: View, fact: Fact, modules: tuple[str, ...]
+) -> Reproducer | None:
+    """A C program that opens the file, and reads from it where that is the question."""
+    if fact.value == keys.HIDDEN or any(special in path for special in "*$"):
+        return None
+    namespaces = bool(view.namespaces)
+    q = Questions(own_proc=namespaces, own_sys=namespaces and path.startswith("/sys/"))
+    writable = fact.value == keys.WRITABLE
+    name = q.string(path)
+    if writable:
+        q.ask(fact.key, "openat", C.AT_FDCWD, name, C.O_WRONLY | C.O_NONBLOCK)
+    else:
+        fd = q.need("openat", C.AT_FDCWD, name, C.O_RDONLY | C.O_NONBLOCK)
+        q.ask(fact.key, "read", fd, q.buffer(1), 1, fine=("EISDIR", "EAGAIN"))
+    works = Fact(fact.key, keys.OK)
+    return probe_reproducer(q.probes()[0], view, works, None, modules)
 
 
 def _reproducer(path: str, aspect: str, fact: Fact) -> Reproducer | None:
     if not aspect:
         return file_is_there(path)
-    if aspect == keys.MODE and isinstance(fact.value, str):
-        return file_has_mode(path, fact.value)
-    if aspect == VALUE and isinstance(fact.value, str):
-        text, name = quoted(fact.value), quoted(path)
-        lines = (
-            f"value=$(cat {name}) || exit 3",
-            f'test "$value" = {text} || case "$value" in *"["{text}"]"*) true;; *) false;; esac',
-        )
-        return shell(*lines, about=f"{path} is {fact.value}")
+    file, value = word_of(path), fact.value
+    match aspect, value:
+        case keys.MODE, str(mode):
+            return file_has_mode(path, mode)
+        case "owner", ("root" | "nobody") as owner:
+            test = f'test "$(stat -c %u {file})" = {_OWNERS[owner]}'
+            return file_passes(path, test, f"belongs to {owner}")
+        case "target", str(target):
+            leads = f"readlink {file} | sed 's/[0-9][0-9]*/N/g'"
+            return shell(f'test "$({leads})" = {quoted(target)}', about=f"{path} leads to {target}")
+        case "value", str(text):
+            return _has_value(path, text)
+    return _shape_reproducer(path, aspect, fact)
+
+
+def _has_value(path: str, text: str) -> Reproducer:
+    """A setting has a value, or it is what is chosen: ``[madvise]``."""
+    word = quoted(text)
+    chosen = f'case "$value" in *"["{word}"]"*) true;; *) false;; esac'
+    test = f'value=$(cat {word_of(path)}) || exit 3\ntest "$value" = {word} || {chosen}'
+    return file_passes(path, test, f"is {text}")
+
+
+def _shape_reproducer(path: str, aspect: str, fact: Fact) -> Reproducer | None:
+    if aspect == FORMAT:
+        return file_has_format(path, str(fact.value))
+    if aspect == keys.SIZE and isinstance(fact.value, int):
+        return file_has_fields(path, fact.value)
     if aspect.startswith(f"{KEY}."):
         name = aspect.partition(".")[2]
         return file_matches(path, _pattern(name), f"has {name}")

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import msgspec
 
+from hostabi.agent.client import Agent
 from hostabi.diff import keys
 from hostabi.errors import HostabiError, ImageError, PackageError
 from hostabi.kernels.btf import Btf
@@ -18,6 +19,8 @@ from hostabi.kernels.layout import Layout, layout
 from hostabi.kernels.static import Static
 from hostabi.kernels.uapi import Uapi, enumerators
 from hostabi.model import Certainty, Fact, Kind, Variant
+from hostabi.surfaces import type_declarations
+from hostabi.surfaces.reproducers import Reproducer
 from hostabi.surfaces.source import Source
 from hostabi.syscalls.generate import LEFT_OUT
 
@@ -71,6 +74,13 @@ class Types:
             if btf is None:
                 raise
             return from_image(btf, error.message.removeprefix(f"{static.build.name}: "))
+
+    def reproducer(self, fact: Fact, agent: Agent | None = None) -> Reproducer | None:
+        """Declarations that compile where a kernel's headers have it.
+
+        None for a fact whose detail does not name the header.
+        """
+        return type_declarations.reproducer(fact)
 
 
 SURFACE = Types()
