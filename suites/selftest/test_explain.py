@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from hostabi import cli
@@ -13,7 +14,8 @@ from hostabi.diff.ledger import Entry, Ledger
 from hostabi.diff.shallow import Shallow
 from hostabi.errors import InputError
 from hostabi.model import Capture, Certainty, Class, Fact, Provenance, Variant
-from hostabi.results.explained import Library, listing, text
+from hostabi.results.explained import Library, is_about, listing, text
+from hostabi.results.reproducers import Measured
 
 
 def capture(line: str, **surfaces: list[Fact]) -> Capture:
@@ -144,3 +146,14 @@ def test_documented_breaks_of_bad_form(
     path.write_text(good.replace(*change))
     with pytest.raises(InputError, match=complaint):
         documented.read_documented(path)
+
+
+def test_what_a_reproducer_exited_with_is_told() -> None:
+    told = LIBRARY.explain(("net", "udp.lite"))
+    ours = Measured("net", "udp.lite#user", "ok", {"1.7-1": 0, "2.7-1": 1}, ("2.7-1",), "r/x.c")
+    theirs = Measured("vm", "udp.lite", "ok", {"1.7-1": 0})
+    shown = tuple(each for each in (ours, theirs) if is_about(told, each))
+    said = text(msgspec.structs.replace(told, reproducers=shown), 100)
+    assert "#user reproducer for ok: exits 0 on 1.7-1; 1 on 2.7-1" in said
+    assert "see r/x.c" in said
+    assert "which the captures of 2.7-1 do not say" in said

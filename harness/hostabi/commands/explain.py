@@ -62,7 +62,7 @@ def run(options: argparse.Namespace, context: Context) -> int:
     import msgspec
 
     from hostabi.diff import ledger
-    from hostabi.results import explained, terminal
+    from hostabi.results import explained, reproducers, terminal
 
     library = explained.Library(tuple(_captures(options)))
     names = library.find(options.fact)
@@ -76,6 +76,8 @@ def run(options: argparse.Namespace, context: Context) -> int:
         sys.stdout.write(explained.listing(library, names, every=options.all))
         return 0
     told = library.explain(names[0], own)
+    shown = [each for each in reproducers.measured() if explained.is_about(told, each)]
+    told = msgspec.structs.replace(told, reproducers=tuple(shown))
     if options.json:
         data = msgspec.json.format(msgspec.json.encode(told), indent=1)
         sys.stdout.write(data.decode() + "\n")
@@ -99,7 +101,8 @@ def _captures(options: argparse.Namespace) -> Sequence[Shallow]:
 
 
 def _reproducer(library: Library, told: Explanation) -> str:
-    """A program for the fact as the newest capture that has it tells it."""
+    """A program for the fact as the newest capture that has it tells it, else what is published."""
+    from hostabi.results import reproducers
     from hostabi.surfaces import registry
     from hostabi.surfaces.reproducers import Reproducible
 
@@ -107,6 +110,9 @@ def _reproducer(library: Library, told: Explanation) -> str:
     (surface,) = registry.named([told.surface])
     found = surface.reproducer(facts[-1]) if isinstance(surface, Reproducible) and facts else None
     if found is None:
+        texts = [reproducers.source(None, each) for each in told.reproducers]
+        if any(texts):
+            return next(filter(None, texts))
         raise InputError(
             f"there is no reproducer for {told.surface}:{told.subject}",
             advice="leave out --reproducer to see how it was determined",

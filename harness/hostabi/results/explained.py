@@ -19,6 +19,7 @@ from hostabi.diff.shallow import Shallow
 from hostabi.diff.verdict import Verdict, judge
 from hostabi.errors import InputError
 from hostabi.model import Capture, Class, Fact, Finding
+from hostabi.results.reproducers import Measured
 
 _LISTED = 40
 """Facts that a list names."""
@@ -59,6 +60,8 @@ class Explanation(msgspec.Struct, frozen=True):
     impact: tuple[str, ...]
     evidence: tuple[str, ...]
     documented: tuple[documented.Documented, ...]
+    reproducers: tuple[Measured, ...] = ()
+    """What programs that show it exited with, where that was measured."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -155,8 +158,23 @@ def text(told: Explanation, width: int = 100) -> str:
         parts += ["", f"documented break {entry.id}: {entry.summary}"]
         parts += [f"  changed in {entry.changed}", *(f"  hit {who}" for who in entry.hits)]
         parts += [f"  see {source}" for source in entry.sources]
+    parts += [line for each in told.reproducers for line in _reproduced(each)]
     told_apart = [line if line == table else "\n".join(_wrapped(line, width)) for line in parts]
     return "\n".join(told_apart) + "\n"
+
+
+def _reproduced(each: Measured) -> list[str]:
+    """A program's exits, by what it exits with."""
+    by_code = {
+        code: [build for build, got in each.exits.items() if got == code]
+        for code in sorted(set(each.exits.values()))
+    }
+    exits = "; ".join(f"{code} on {', '.join(builds)}" for code, builds in by_code.items())
+    lines = ["", f"{_aspect(each.key)}reproducer for {each.value}: exits {exits}"]
+    lines += [f"  see {each.file}"] if each.file else []
+    if each.disagreeing:
+        lines.append(f"  which the captures of {', '.join(each.disagreeing)} do not say")
+    return lines
 
 
 def _wrapped(line: str, width: int) -> list[str]:
@@ -195,6 +213,11 @@ def _looked(capture: Capture, surface: str, found: bool) -> bool:
 def _is_about(key: str, wanted: str) -> bool:
     """Whether ``key`` is ``wanted``, or says something about it where that is a subject."""
     return key == wanted or keys.subject(key) == wanted
+
+
+def is_about(told: Explanation, each: Measured) -> bool:
+    """Whether a reproducer shows something of what is explained."""
+    return each.surface == told.surface and _is_about(each.key, told.subject)
 
 
 def _subject_first(key: str) -> tuple[bool, str]:

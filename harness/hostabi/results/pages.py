@@ -8,7 +8,7 @@ from pathlib import Path
 from hostabi import __version__
 from hostabi.diff.verdict import Verdict
 from hostabi.errors import StorageError
-from hostabi.results import deltas, findings, tables
+from hostabi.results import deltas, findings, reproducers, tables
 from hostabi.results.tables import Results
 from hostabi.runs.records import Session
 
@@ -26,7 +26,9 @@ _FEATURES = (
 
 def write(folder: Path, results: Results, verdicts: Sequence[Verdict]) -> list[Path]:
     """Write all pages and return their paths. StorageError when the folder cannot be written."""
-    pages = {"README.md": _index(results, verdicts), "kernels.md": _kernels(results)}
+    there = f"{reproducers.FOLDER}/README.md"
+    index = _index(results, verdicts, there if (folder / there).is_file() else "")
+    pages = {"README.md": index, "kernels.md": _kernels(results)}
     for suite in results.suites:
         pages[f"{suite}.md"] = _suite(results, suite)
     if verdicts:
@@ -45,7 +47,8 @@ def write(folder: Path, results: Results, verdicts: Sequence[Verdict]) -> list[P
     return [folder / name for name in pages]
 
 
-def _index(results: Results, verdicts: Sequence[Verdict]) -> str:
+def _index(results: Results, verdicts: Sequence[Verdict], there: str = "") -> str:
+    """The first page; ``there`` is that of the reproducers, if it was made."""
     parts = ["# Results", "", _status(results), ""]
     parts += ["## Kernels", "", tables.kernels(results, "github"), ""]
     parts += ["## Suites", "", tables.matrix(results, "github"), "", _MARKS, ""]
@@ -62,6 +65,8 @@ def _index(results: Results, verdicts: Sequence[Verdict]) -> str:
     if verdicts:
         parts.append("- [deltas](deltas.md): finding by finding")
         parts.append("- [facts](facts): all facts of the last capture of each line, as text")
+    if there:
+        parts.append(f"- [reproducers]({there}): a program for each break, run on every kernel")
     return "\n".join(parts) + "\n"
 
 
