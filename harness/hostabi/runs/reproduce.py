@@ -218,7 +218,7 @@ def _make(
     homes: dict[tuple[str, Variant], list[Subject]] = {}
     for subject in wanted:
         if subject.surface not in surfaces:
-            why[subject] = f"no fact of {subject.surface} can be shown by itself"
+            why[subject] = f"nothing makes programs for facts of {subject.surface}"
             continue
         surface = surfaces[subject.surface]
         made[subject] = surface.reproducer(_placed(subject, tables[subject.surface]))
@@ -232,8 +232,8 @@ def _make(
             for subject in there:
                 made[subject] = surfaces[subject.surface].reproducer(subject.fact, agent)
                 why[subject] = (
-                    f"{home} was asked once more and did not say it again, or it takes "
-                    "more than one program to see"
+                    f"{home} did not say it again when it was asked once more, or it takes more "
+                    "than one program to see, such as a group that was given to a user"
                 )
     lacking = [Lacking(subject, why[subject]) for subject, one in made.items() if one is None]
     return {subject: one for subject, one in made.items() if one is not None}, lacking
