@@ -271,7 +271,10 @@ class _Runner:
     def run(
         self, made: Mapping[Subject, Reproducer], wants: Mapping[Subject, int | None]
     ) -> dict[Subject, int]:
-        """What each exits with. What is not as it should be is tried once more, alone."""
+        """What each exits with. What is not as it should be is tried once more, alone.
+
+        Not where there is a longer program, which is tried next.
+        """
         exits: dict[Subject, int] = {}
         groups: dict[tuple[Variant, tuple[str, ...]], list[Subject]] = {}
         for subject, reproducer in made.items():
@@ -286,7 +289,11 @@ class _Runner:
         again: list[list[Subject]] = []
         for several in groups.values():
             exits |= self._together(several, made)
-            again += [[one] for one in several if wants[one] not in (None, exits[one])]
+            again += [
+                [one]
+                for one in several
+                if wants[one] not in (None, exits[one]) and not made[one].whole
+            ]
         for alone in again:
             exits |= self._together(alone, made)
         return exits

@@ -94,10 +94,13 @@ class Sysctls:
             shown = reproducers.of_a_file(path, aspect, fact)
             return dataclasses.replace(shown, modules=MODULES) if shown else None
         opened = Questions()
-        flags = C.O_WRONLY if fact.value == keys.WRITABLE else C.O_RDONLY
-        opened.ask(fact.key, "openat", C.AT_FDCWD, opened.string(path), flags)
-        works = Fact(fact.key, keys.OK)
-        return probe_reproducer(opened.probes()[0], USERNS, works, None, MODULES)
+        name, said = opened.string(path), keys.OK
+        if fact.value == keys.READABLE:
+            opened.need("openat", C.AT_FDCWD, name, C.O_RDONLY)
+            said = "EACCES"
+        opened.ask(fact.key, "openat", C.AT_FDCWD, name, C.O_WRONLY)
+        wanted = Fact(fact.key, said)
+        return probe_reproducer(opened.probes()[0], USERNS, wanted, None, MODULES)
 
 
 SURFACE = Sysctls()

@@ -47,6 +47,8 @@ _TYPES = {
     "s": "socket",
 }
 _NOBODY = 65534
+_W_OK = 2
+"""access(2); the C library's, as no header of the kernel has it."""
 _OWNERS = {"root": 0, "nobody": _NOBODY}
 _OF_EACH = re.compile(r"(?i)(cpu|node|domain|(in|out)type)N$")
 """Names of which there is one for each processor, or none where there is but one; and for each
@@ -166,20 +168,22 @@ def reproducer(
 def _access_reproducer(
     path: str, view: View, fact: Fact, modules: tuple[str, ...]
 ) -> Reproducer | None:
-    """A C program that opens the file, and reads from it where that is the question."""
+    """A C program that opens the file, or reads from it and may not write."""
     if fact.value == keys.HIDDEN or any(special in path for special in "*$"):
         return None
     namespaces = bool(view.namespaces)
     q = Questions(own_proc=namespaces, own_sys=namespaces and path.startswith("/sys/"))
-    writable = fact.value == keys.WRITABLE
-    name = q.string(path)
-    if writable:
+    name, said = q.string(path), keys.OK
+    if fact.value == keys.WRITABLE:
         q.ask(fact.key, "openat", C.AT_FDCWD, name, C.O_WRONLY | C.O_NONBLOCK)
     else:
         fd = q.need("openat", C.AT_FDCWD, name, C.O_RDONLY | C.O_NONBLOCK)
-        q.ask(fact.key, "read", fd, q.buffer(1), 1, fine=("EISDIR", "EAGAIN"))
-    works = Fact(fact.key, keys.OK)
-    return probe_reproducer(q.probes()[0], view, works, None, modules)
+        q.ask("reads", "read", fd, q.buffer(1), 1)
+        # a folder cannot be opened for writing, whoever may write to it
+        said = "EACCES"
+        q.ask(fact.key, "faccessat", C.AT_FDCWD, name, _W_OK)
+    probe = q.probes()[-1]
+    return probe_reproducer(probe, view, Fact(fact.key, said), None, modules)
 
 
 def _reproducer(path: str, aspect: str, fact: Fact) -> Reproducer | None:
