@@ -92,11 +92,11 @@ def test_a_fact_that_breaks_twice_is_shown_twice(tmp_path: Path):
     ]
     assert len(set(found)) == 4
     shown = [
-        Shown(subject, Reproducer(f"echo {number}\n", Language.SHELL), {})
+        Shown(subject, Reproducer(Language.SHELL, f"echo {number}\n"), {})
         for number, subject in enumerate(found)
     ]
     write(tmp_path, shown, [], [])
-    texts = {path.name: path.read_text() for path in (tmp_path / "reproducers").iterdir()}
+    texts = {path.name: path.read_text() for path in (tmp_path / "reproducers").rglob("*.sh")}
     assert texts == {file_name(each): each.reproducer.text for each in shown}
     assert len(texts) == 4
     assert file_name(shown[1]) == file_name(Shown(found[1], shown[1].reproducer, {}))
