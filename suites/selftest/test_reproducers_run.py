@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 from test_diff import capture
@@ -13,12 +17,16 @@ from test_diff import capture
 from hostabi.agent.client import Agent
 from hostabi.agent.program import Scratch
 from hostabi.diff import keys
+from hostabi.errors import MachineError
 from hostabi.kernels.headers import compiles
 from hostabi.model import Class as Grade
 from hostabi.model import Delta, Fact, Finding, Kind, Value
 from hostabi.packages.cache import Cache
+from hostabi.progress import SILENT
 from hostabi.results import reproducers as published
+from hostabi.runs import reproduce
 from hostabi.runs.exits import Exits
+from hostabi.runs.guests import Guests
 from hostabi.runs.reproduce import Lacking, Shown, Subject, program, run_one, subjects
 from hostabi.surfaces import config, formats, reproducers, trees, type_declarations
 from hostabi.surfaces.probing import HOST, Probe, ProbeSurface, Questions, probe_reproducer
@@ -263,3 +271,51 @@ def test_a_break_is_known_where_each_of_its_losses_is() -> None:
     assert [each.known for each in subjects([finding("x", "why"), finding("y", "")])] == [False]
     assert [each.known for each in subjects([finding("x", "why"), finding("y", "so")])] == [True]
     assert capture([]).surfaces == {"s": []}
+
+
+class Machines:
+    """Stands in for guests: machines that count themselves."""
+
+    def __init__(self, cache: Cache) -> None:
+        self.packages = SimpleNamespace(cache=cache)
+        self.started = 0
+
+    def build(self, spec: str) -> SimpleNamespace:
+        return SimpleNamespace(name=spec, image_digest="image")
+
+    @contextlib.contextmanager
+    def machine(self, build: object, variant: object) -> Iterator[SimpleNamespace]:
+        self.started += 1
+        yield SimpleNamespace(agent=None)
+
+    def spoil(self, machine: object) -> None:
+        """It is not used again anyway."""
+
+
+def test_a_run_goes_on_where_it_was_stopped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machines = Machines(Cache(tmp_path))
+    ran: list[str] = []
+
+    def one(agent: object, made: Reproducer, cache: Cache, *, config: str = "") -> int:
+        ran.append(made.text)
+        if made.text == "panics":
+            raise MachineError("it is gone")
+        return 0 if made.text == "yes" else 1
+
+    monkeypatch.setattr(reproduce, "run_one", one)
+    texts = ("yes", "panics", "no")
+    made = {Subject("s", Fact(text, "ok")): Reproducer(Language.C, text) for text in texts}
+    wants: dict[Subject, int | None] = {each: int(each.fact.key != "yes") for each in made}
+
+    def run() -> dict[str, int]:
+        runner = reproduce._Runner(cast(Guests, machines), "6.1", SILENT)
+        return {each.fact.key: code for each, code in runner.run(made, wants).items()}
+
+    assert run() == {"yes": 0, "panics": 3, "no": 1}
+    assert ran == ["yes", "panics", "no", "panics"], "what disagrees is tried again, alone"
+    assert machines.started == 3
+    ran.clear()
+    assert run() == {"yes": 0, "panics": 3, "no": 1}
+    assert ran == ["panics", "panics"], "the others are known"

@@ -21,8 +21,9 @@ EXAMPLES = """\
   hostabi reproduce 6.1 6.12 7.3             between these
   hostabi reproduce --fact sockets:inet6     only facts whose name begins so
   hostabi reproduce 6.1 6.12 -o here         the programs, and a page, in a folder
-The programs are C or shell and need nothing of hostabi. exit code 3: one of them
-says another thing than the captures do
+The programs are C or shell and need nothing of hostabi. What a build was asked before
+with the same program is not run again. exit code 3: one of them says another thing
+than the captures do
 """
 
 
@@ -69,6 +70,8 @@ def run(options: argparse.Namespace, context: Context) -> int:
     wrong = [each for each in shown if each.disagreeing]
     for each in wrong:
         sys.stdout.write(f"{each.subject.name}: disagrees on {', '.join(each.disagreeing)}\n")
+    for none in lacking:
+        sys.stdout.write(f"{none.subject.name}: no reproducer: {none.why}\n")
     sys.stdout.write(
         f"{len(shown)} reproducers on {len(captures)} kernels, {len(wrong)} disagree, "
         f"{len(lacking)} breaks have none: {path}\n"

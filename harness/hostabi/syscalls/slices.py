@@ -21,7 +21,18 @@ _MAKERS = frozenset(("mkdir", "mkdirat", "mknod", "mknodat", "symlink", "symlink
 _LASTING = _MAKERS | frozenset(
     (
         *("link", "linkat", "rename", "renameat", "renameat2", "mount", "umount2", "move_mount"),
-        *("unshare", "setns", "prctl", "chdir", "fchdir", "chroot", "pivot_root", "capset"),
+        *(
+            "ptrace",
+            "epoll_ctl",
+            "unshare",
+            "setns",
+            "prctl",
+            "chdir",
+            "fchdir",
+            "chroot",
+            "pivot_root",
+            "capset",
+        ),
         *("setresuid", "setresgid", "setgroups", "setrlimit", "prlimit64", "seccomp"),
     )
 )
