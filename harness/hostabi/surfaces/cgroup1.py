@@ -62,7 +62,12 @@ class Cgroup1:
         if name != subject:
             return cgroupfs.reproducer(fact, f"{folder}/{name}", variant=self.variants[0])
         group = f"{folder}/{_GROUPS[0]}"
-        lines = (f"mkdir {group} || exit 3", f"trap 'rmdir {group}' EXIT")
+        lines = (
+            f"test -d {TOP}/{NAMED} || exit 3",
+            f"test -d {folder} || exit 1",
+            f"mkdir {group} || exit 3",
+            f"trap 'rmdir {group}' EXIT",
+        )
         return cgroupfs.reproducer(fact, f"{group}/{name}", *lines, variant=self.variants[0])
 
 
