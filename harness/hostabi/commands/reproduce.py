@@ -39,7 +39,9 @@ def add(parsers: Parsers, shared: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("kernels", nargs="*", metavar="KERNEL")
     parser.add_argument("--fact", action="append", default=[], metavar="SURFACE:KEY")
-    parser.add_argument("-o", "--output", metavar="FOLDER", help="default: the results' folder")
+    parser.add_argument(
+        "-o", "--output", metavar="FOLDER", help="default: the results' folder, for all"
+    )
     parser.add_argument("--journal", metavar="FILE", help="whose captures to reuse")
     image_options(parser)
 
@@ -65,8 +67,10 @@ def run(options: argparse.Namespace, context: Context) -> int:
         shown, lacking = reproduce(
             guests, wanted, captures, dict(zip(captures, specs, strict=True)), guests.progress
         )
-    folder = Path(options.output) if options.output else results_folder(options)
-    path = reproducers.write(folder, shown, lacking, list(captures))
+    place = ""
+    if options.output or not options.fact:  # what is published is never a part of them
+        folder = Path(options.output) if options.output else results_folder(options)
+        place = f": {reproducers.write(folder, shown, lacking, list(captures))}"
     wrong = [each for each in shown if each.disagreeing]
     for each in wrong:
         sys.stdout.write(f"{each.subject.name}: disagrees on {', '.join(each.disagreeing)}\n")
@@ -74,6 +78,6 @@ def run(options: argparse.Namespace, context: Context) -> int:
         sys.stdout.write(f"{none.subject.name}: no reproducer: {none.why}\n")
     sys.stdout.write(
         f"{len(shown)} reproducers on {len(captures)} kernels, {len(wrong)} disagree, "
-        f"{len(lacking)} breaks have none: {path}\n"
+        f"{len(lacking)} breaks have none{place}\n"
     )
     return 3 if wrong else 0

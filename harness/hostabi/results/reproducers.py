@@ -6,7 +6,7 @@ import contextlib
 import hashlib
 import re
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -74,10 +74,20 @@ def rows(shown: Sequence[Shown], builds: Sequence[str]) -> list[list[str]]:
 
 
 def page(
-    shown: Sequence[Shown], lacking: Sequence[Lacking], builds: Sequence[str], kept: str = ""
+    shown: Sequence[Shown],
+    lacking: Sequence[Lacking],
+    builds: Sequence[str],
+    kept: str = "",
+    files: Collection[str] = (),
 ) -> str:
-    """The table as Markdown, and what has no reproducer. ``kept`` says which are here as files."""
-    head = ["fact", "what is shown", *builds, "with the captures"]
+    """The table as Markdown, and what has no reproducer.
+
+    ``kept`` is a sentence about the programs that are here as ``files``.
+    """
+    head = ["fact", "what is shown", *builds, "with the captures", "program"]
+    table = [
+        [*row, _link(each, files)] for row, each in zip(rows(shown, builds), shown, strict=True)
+    ]
     agreeing = sum(not each.disagreeing for each in shown)
     parts = [
         "# Reproducers",
@@ -87,7 +97,7 @@ def page(
         "kernel has it. A program exits 0, 1 or 3 for `yes`, `no` and `not tried`.",
         "",
         *([kept, ""] if kept else []),
-        tabulate(rows(shown, builds), head, tablefmt="github", disable_numparse=True),
+        tabulate(table, head, tablefmt="github", disable_numparse=True),
     ]
     if lacking:
         parts += ["", "## Without a reproducer", ""]
@@ -114,7 +124,7 @@ def write(
         lines = [msgspec.json.encode(_measured(each, files)) for each in shown]
         (top / _EXITS).write_bytes(b"\n".join([*lines, b""]))
         path = top / "README.md"
-        path.write_text(page(shown, lacking, builds, kept))
+        path.write_text(page(shown, lacking, builds, kept, files))
     return path
 
 
@@ -188,6 +198,12 @@ def _without(text: str, parts: Mapping[str, str]) -> str:
     for name, part in parts.items():
         text = text.replace(part, f'#include "{name}"\n', 1)
     return text
+
+
+def _link(each: Shown, files: Collection[str]) -> str:
+    name = file_name(each)
+    language = each.reproducer.language
+    return f"[{language}]({_PROGRAMS}/{name})" if name in files else str(language)
 
 
 def _cell(each: Shown, build: str) -> str:
