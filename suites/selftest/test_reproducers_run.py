@@ -319,3 +319,19 @@ def test_a_run_goes_on_where_it_was_stopped(
     ran.clear()
     assert run() == {"yes": 0, "panics": 3, "no": 1}
     assert ran == ["panics", "panics"], "the others are known"
+
+
+@pytest.mark.parametrize(
+    ("value", "call", "expected"),
+    [("writable", '"openat"', "WORKS"), ("readable", '"faccessat"', "FAILS")],
+)
+def test_what_a_user_may_do_with_a_file(value: str, call: str, expected: str) -> None:
+    made = trees.reproducer("/sys/x", "access#userns", Fact("x#access#userns", value), ("tun",))
+    assert made is not None
+    assert made.language is Language.C
+    assert made.modules == ("tun",)
+    assert call in made.text
+    assert f"expect = {expected};" in made.text
+    assert "#define OWN_SYS 1" in made.text
+    assert trees.reproducer("/sys/*/x", "access#user", Fact("x#access#user", value)) is None
+    assert trees.reproducer("/sys/x", "access#user", Fact("x#access#user", keys.HIDDEN)) is None
