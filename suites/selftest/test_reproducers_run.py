@@ -7,6 +7,7 @@ import dataclasses
 import os
 import subprocess
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import cast
@@ -15,7 +16,7 @@ import pytest
 from test_diff import capture
 
 from hostabi.agent.client import Agent
-from hostabi.agent.program import Scratch
+from hostabi.agent.program import Sandbox, Scratch
 from hostabi.diff import keys
 from hostabi.errors import MachineError
 from hostabi.kernels.headers import compiles
@@ -28,10 +29,11 @@ from hostabi.runs import reproduce
 from hostabi.runs.exits import Exits
 from hostabi.runs.guests import Guests
 from hostabi.runs.reproduce import Lacking, Shown, Subject, program, run_one, subjects
-from hostabi.surfaces import config, formats, reproducers, trees, type_declarations
+from hostabi.surfaces import config, formats, probing, reproducers, trees, type_declarations
 from hostabi.surfaces.probing import HOST, Probe, ProbeSurface, Questions, probe_reproducer
 from hostabi.surfaces.reproducers import Language, Needs, Reproducer
-from hostabi.syscalls import slices
+from hostabi.syscalls import sensitive, slices
+from hostabi.syscalls.builder import Ref
 from hostabi.syscalls.table import C
 
 pytest_plugins = ("localagent",)
@@ -198,9 +200,9 @@ def test_a_program_that_asks_one_question(
     surface = ProbeSurface("s", lambda: _probes().values(), (HOST,))
     made = surface.reproducer(Fact(key, value))
     assert made is not None
-    assert made.whole
-    for text in (made.text, made.whole):
-        one = dataclasses.replace(made, text=text, whole="")
+    assert made.others
+    for text in (made.text, *made.others):
+        one = dataclasses.replace(made, text=text, others=())
         assert run_one(agent, one, Cache(tmp_path)) == expected
 
 
@@ -335,3 +337,28 @@ def test_what_a_user_may_do_with_a_file(value: str, call: str, expected: str) ->
     assert "#define OWN_SYS 1" in made.text
     assert trees.reproducer("/sys/*/x", "access#user", Fact("x#access#user", value)) is None
     assert trees.reproducer("/sys/x", "access#user", Fact("x#access#user", keys.HIDDEN)) is None
+
+
+def test_only_bits_that_decide_are_compared(agent: Agent, tmp_path: Path) -> None:
+    def probe(bit: int) -> Probe:
+        q = Questions()
+        room = q.buffer(16)
+        q.ask(
+            "k",
+            "clock_gettime",
+            C.CLOCK_MONOTONIC,
+            room,
+            out=[room],
+            read=lambda trace, ref: trace.bytes(ref, room)[11] >> 7 == bit,
+        )
+        return q.probes()[0]
+
+    ours = dataclasses.replace(HOST, privileged=False)
+    made = probe_reproducer(probe(0), ours, Fact("k", True), agent)
+    assert made is not None
+    assert "expect = SEEN;" in made.text
+    built = probe(0).built
+    ran = agent.run([built.program], ours.sandbox(Sandbox(), euid=agent.hello.euid))[0]
+    said = partial(probing._read, probe(0))
+    assert sensitive.bits(built, Ref(0), ran, said) == (0, (bytes(11) + b"\x80" + bytes(4),))
+    assert probe_reproducer(probe(1), ours, Fact("k", True), agent) is None

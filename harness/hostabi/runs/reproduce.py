@@ -165,17 +165,21 @@ def reproduce(
     made, lacking = _make(guests, wanted, expected, tables, specs)
     _compile_all(made.values(), guests.packages.cache, progress)
     shown = _run(guests, made, expected, specs, progress)
-    longer = {
-        each.subject: dataclasses.replace(each.reproducer, text=each.reproducer.whole, whole="")
-        for each in shown
-        if each.disagreeing and each.reproducer.whole
-    }
-    if longer:
-        progress.say(f"{len(longer)} programs were cut too short, and are run whole")
-        _compile_all(longer.values(), guests.packages.cache, progress)
-        again = {each.subject: each for each in _run(guests, longer, expected, specs, progress)}
+    while others := {each.subject: _other(each) for each in shown if _has_other(each)}:
+        progress.say(f"{len(others)} programs tell another thing, and are tried in another way")
+        _compile_all(others.values(), guests.packages.cache, progress)
+        again = {each.subject: each for each in _run(guests, others, expected, specs, progress)}
         shown = [again.get(each.subject, each) for each in shown]
     return shown, lacking
+
+
+def _has_other(each: Shown) -> bool:
+    return bool(each.disagreeing and each.reproducer.others)
+
+
+def _other(each: Shown) -> Reproducer:
+    text, *others = each.reproducer.others
+    return dataclasses.replace(each.reproducer, text=text, others=tuple(others))
 
 
 def _run(
@@ -273,7 +277,7 @@ class _Runner:
     ) -> dict[Subject, int]:
         """What each exits with. What is not as it should be is tried once more, alone.
 
-        Not where there is a longer program, which is tried next.
+        Not where there is another program, which is tried next.
         """
         exits: dict[Subject, int] = {}
         groups: dict[tuple[Variant, tuple[str, ...]], list[Subject]] = {}
@@ -292,7 +296,7 @@ class _Runner:
             again += [
                 [one]
                 for one in several
-                if wants[one] not in (None, exits[one]) and not made[one].whole
+                if wants[one] not in (None, exits[one]) and not made[one].others
             ]
         for alone in again:
             exits |= self._together(alone, made)

@@ -17,7 +17,7 @@ import contextlib
 import dataclasses
 import signal
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 
 from hostabi.agent.client import Agent
 from hostabi.agent.program import Abi, Children, End, Program, Ran, Sandbox, Scratch
@@ -27,7 +27,7 @@ from hostabi.model import Certainty, Fact, Kind, Variant
 from hostabi.model import Value as FactValue
 from hostabi.surfaces.reproducers import Language, Needs, Reproducer
 from hostabi.surfaces.source import Source
-from hostabi.syscalls import slices, table
+from hostabi.syscalls import sensitive, slices, table
 from hostabi.syscalls.builder import ARENA, Builder, Built, Ref, Slot, Value
 from hostabi.syscalls.printers import Expected, Side, to_c
 from hostabi.syscalls.table import C
@@ -247,32 +247,31 @@ def probe_reproducer(
         return None
     if agent is not None:
         load(agent, modules)
-    made = [
-        text
-        for one in (_alone(probe), probe)
-        if (text := _program_of(one, view, fact, None if plain else agent))
-    ]
-    if not made:
+    asked = None if plain else agent
+    made = [_program_of(one, view, fact, asked) for one in (_alone(probe), probe)]
+    if fact.value == keys.OK and not plain and any(made):
+        made.append(_program_of(_alone(probe), view, fact, None))
+    text, *others = dict.fromkeys(filter(None, made)) or [""]
+    if not text:
         return None
     needs = frozenset((Needs.EXT4,)) if probe.plain.scratch is Scratch.EXT4 else frozenset()
-    whole = made[-1] if made[-1] != made[0] else ""
-    return Reproducer(Language.C, made[0], modules=tuple(modules), needs=needs, whole=whole)
+    return Reproducer(Language.C, text, modules=tuple(modules), needs=needs, others=tuple(others))
 
 
 def _program_of(probe: Probe, view: View, fact: Fact, agent: Agent | None) -> str:
     """C that expects the fact; with an ``agent`` what is seen there, empty if that is not it."""
+    chain = tuple(ref.call for ref in probe.chain)
+    expected = Expected(chain, str(fact.value), probe.fine)
     sides: list[Side] = []
     if agent is not None:
         ran = agent.run([probe.built.program], view.sandbox(probe.plain, euid=agent.hello.euid))[0]
         if outcome(probe, ran)[0] != fact.value:
             return ""
-        failed = len(ran.values) <= probe.ref.call or -4095 <= ran.values[probe.ref.call] < 0
-        sides = [] if failed else [("the kernel it was made on", ran)]
-    expected = Expected(
-        chain=tuple(ref.call for ref in probe.chain),
-        value=None if sides else str(fact.value),
-        fine=probe.fine,
-    )
+        if len(ran.values) > probe.ref.call and not -4095 <= ran.values[probe.ref.call] < 0:
+            said = partial(_read, probe)
+            bits, masks = sensitive.bits(probe.built, probe.ref, ran, said)
+            expected = Expected(chain, None, probe.fine, bits, masks)
+            sides = [("the kernel it was made on", ran)]
     sandbox = view.sandbox(probe.plain, euid=0)
     return to_c(probe.built, sandbox=sandbox, sides=sides, expected=expected)
 
@@ -326,8 +325,12 @@ def outcome(probe: Probe, ran: Ran) -> tuple[FactValue, str]:
                 return None, f"{name} {_said(probe, ref)}"
             accepted = ref == probe.ref and name in probe.fine
             return keys.OK if accepted else name, "" if ref == probe.ref else _said(probe, ref)
-    value_of = probe.read or (lambda trace, ref: keys.OK)
-    return value_of(Trace(probe.built, ran), probe.ref), ""
+    return _read(probe, ran), ""
+
+
+def _read(probe: Probe, ran: Ran) -> FactValue:
+    """The value where all calls worked."""
+    return probe.read(Trace(probe.built, ran), probe.ref) if probe.read else keys.OK
 
 
 def _run(agent: Agent, probes: Sequence[Probe], view: View) -> dict[int, Ran]:

@@ -55,8 +55,9 @@ class Reproducer:
     variant: Variant | None = None
     modules: tuple[str, ...] = ()
     needs: frozenset[Needs] = frozenset()
-    whole: str = ""
-    """The same in a longer program, for where ``text`` proves to have lost what it needs."""
+    others: tuple[str, ...] = ()
+    """Other programs for the same, one by one for where ``text`` proves to tell another thing: it
+    may have lost what it needs, or compare what differs from run to run."""
 
 
 @runtime_checkable

@@ -6,6 +6,7 @@ import re
 import signal
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from hostabi.agent.program import (
@@ -52,6 +53,10 @@ class Expected:
     chain: tuple[int, ...]
     value: str | None
     fine: frozenset[str] = frozenset()
+    bits: int = -1
+    """Those bits of the deciding call's result that matter, where it is compared."""
+    masks: tuple[bytes, ...] = ()
+    """For each output of the program the bits that matter; by its type where there are none."""
 
 
 def to_c(
@@ -81,7 +86,9 @@ def to_c(
         "calls": "\n".join(_c_call(built, index) for index in range(len(program.calls))),
         "outputs": "".join(f"\t{{ {o.call}, {o.offset}, {o.length} }},\n" for o in program.outputs),
         "outputs_room": str(max(sum(o.length for o in program.outputs), 1)),
-        "sides": "".join(_c_side(built, name, ran) for name, ran in sides),
+        "sides": "".join(
+            _c_side(built, name, ran, expected.masks if expected else ()) for name, ran in sides
+        ),
         "sides_count": str(len(sides)),
         "children": "2" if program.children is Children.PAUSE else "1",
         "names": "".join(f"\t{c_string(step.name.encode())},\n" for step in built.steps),
@@ -123,7 +130,7 @@ def _c_sandbox(sandbox: Sandbox) -> dict[str, str]:
 
 def _c_expected(expected: Expected | None) -> dict[str, str]:
     if expected is None:
-        return {"chain": "", "fine": "", "expect": "NOTHING", "expected": "0"}
+        return {"chain": "", "fine": "", "expect": "NOTHING", "expected": "0", "bits": "-1"}
     kind, number = "FAILS", 0
     value = expected.value
     if value is None:
@@ -139,6 +146,7 @@ def _c_expected(expected: Expected | None) -> dict[str, str]:
     return {
         "chain": "".join(f"{call}, " for call in expected.chain),
         "fine": "".join(f"{errno_number(name)}, " for name in sorted(expected.fine)),
+        "bits": _c_value(expected.bits),
         "expect": kind,
         "expected": str(number),
     }
@@ -206,14 +214,14 @@ def _c_call(built: Built, index: int) -> str:
     return "\n".join(lines)
 
 
-def _c_side(built: Built, name: str, ran: Ran) -> str:
+def _c_side(built: Built, name: str, ran: Ran, given: Sequence[bytes]) -> str:
     view = normalised(built, ran)
     shown = [
         _OPAQUE if step.opaque and not -4095 <= value < 0 else f"{value}LL"
         for step, value in zip(built.steps, view.values, strict=False)
     ]
     shown += [_UNSEEN] * (len(built.steps) - len(shown))
-    masks = b"".join(_mask(built, index) for index in range(len(built.program.outputs)))
+    masks = b"".join(given or map(partial(_mask, built), range(len(built.program.outputs))))
     room = b"".join(
         raw.ljust(o.length, b"\0")
         for raw, o in zip(view.outputs, built.program.outputs, strict=True)
