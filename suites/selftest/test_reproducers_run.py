@@ -361,4 +361,18 @@ def test_only_bits_that_decide_are_compared(agent: Agent, tmp_path: Path) -> Non
     ran = agent.run([built.program], ours.sandbox(Sandbox(), euid=agent.hello.euid))[0]
     said = partial(probing._read, probe(0))
     assert sensitive.bits(built, Ref(0), ran, said) == (0, (bytes(11) + b"\x80" + bytes(4),))
+    text = made.text.replace("ID 1000", "ID 0")
+    one = dataclasses.replace(made, others=(), text=text)
+    assert run_one(agent, one, Cache(tmp_path)) == 0
     assert probe_reproducer(probe(1), ours, Fact("k", True), agent) is None
+
+
+def test_an_errno_that_something_needed_got_is_expected_of_it(agent: Agent) -> None:
+    q = Questions()
+    refused = q.call("close", 999)
+    room = q.buffer(8)
+    q.ask("k", "getcwd", room, 8, needs=(refused,), read=lambda trace, ref: trace[ref], out=[room])
+    ours = dataclasses.replace(HOST, privileged=False)
+    made = probe_reproducer(q.probes()[0], ours, Fact("k", "EBADF"), agent)
+    assert made is not None
+    assert "expect = FAILS;" in made.text

@@ -267,13 +267,17 @@ def _program_of(probe: Probe, view: View, fact: Fact, agent: Agent | None) -> st
         ran = agent.run([probe.built.program], view.sandbox(probe.plain, euid=agent.hello.euid))[0]
         if outcome(probe, ran)[0] != fact.value:
             return ""
-        if len(ran.values) > probe.ref.call and not -4095 <= ran.values[probe.ref.call] < 0:
+        if all(_worked(ran, ref) for ref in probe.chain):
             said = partial(_read, probe)
             bits, masks = sensitive.bits(probe.built, probe.ref, ran, said)
             expected = Expected(chain, None, probe.fine, bits, masks)
             sides = [("the kernel it was made on", ran)]
     sandbox = view.sandbox(probe.plain, euid=0)
     return to_c(probe.built, sandbox=sandbox, sides=sides, expected=expected)
+
+
+def _worked(ran: Ran, ref: Ref) -> bool:
+    return ref.call < len(ran.values) and not -4095 <= ran.values[ref.call] < 0
 
 
 def _alone(probe: Probe) -> Probe:

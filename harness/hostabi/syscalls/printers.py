@@ -216,6 +216,7 @@ def _c_call(built: Built, index: int) -> str:
 
 def _c_side(built: Built, name: str, ran: Ran, given: Sequence[bytes]) -> str:
     view = normalised(built, ran)
+    seen = ran if given else view
     shown = [
         _OPAQUE if step.opaque and not -4095 <= value < 0 else f"{value}LL"
         for step, value in zip(built.steps, view.values, strict=False)
@@ -224,7 +225,7 @@ def _c_side(built: Built, name: str, ran: Ran, given: Sequence[bytes]) -> str:
     masks = b"".join(given or map(partial(_mask, built), range(len(built.program.outputs))))
     room = b"".join(
         raw.ljust(o.length, b"\0")
-        for raw, o in zip(view.outputs, built.program.outputs, strict=True)
+        for raw, o in zip(seen.outputs, built.program.outputs, strict=True)
     )
     return (
         f"\t{{ {c_string(name.encode())}, {{ {', '.join(shown)} }},\n"
