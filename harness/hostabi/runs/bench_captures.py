@@ -36,7 +36,7 @@ print(code, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
 
 
 def looks(guests: Guests, specs: Sequence[str]) -> list[Figure]:
-    """One look at one variant of each build, and ``hostabi diff`` of the last two as files.
+    """A look at each variant of each build, and ``hostabi diff`` of the last two as files.
 
     A look is restored, has one CPU, and all of it is on one of the host's cores. What
     was read of the image and saved of the guest is there before, as it is when a build
@@ -45,31 +45,34 @@ def looks(guests: Guests, specs: Sequence[str]) -> list[Figure]:
     figures, taken = [], []
     for spec in specs:
         build = guests.build(spec)
-        figure, seen = _look(guests, build)
-        figures.append(figure)
+        found, seen = _looks(guests, build)
+        figures += found
         taken.append(assembled(build.name, build.line, build.release, Looks(seen), Provenance("")))
     if len(taken) > 1:
         figures += _diff(taken[-2:])
     return figures
 
 
-def _look(guests: Guests, build: Build) -> tuple[Figure, Look]:
-    variant = Variant()
-    surfaces = boots(registry.ALL, variant)[variant]
+def _looks(guests: Guests, build: Build) -> tuple[list[Figure], Look]:
     looker = Looker.at(guests, build)
-    looker.still(surfaces, variant)
-    with guests.machine(build, variant):
-        pass  # saves its state if there is none
-    with _one_core():
-        began, before = time.perf_counter(), _processor_time()
-        seen = looker.boot(surfaces, variant)
-        seconds, busy = time.perf_counter() - began, _processor_time() - before
-    for name, error in seen.failed.items():
-        raise HostabiError(f"{build.name}: {name} could not be captured: {error}")
-    slowest = sorted(seen.seconds.items(), key=lambda item: -item[1])[:3]
-    shown = ", ".join(f"{name} {spent:.1f}" for name, spent in slowest)
-    note = f"{busy:.1f} s of the processor; {shown} s"
-    return Figure("look", build.name, seconds, "s", 20.0, note=note), seen
+    hardware = Variant()
+    looker.still(registry.ALL, hardware)
+    whole, figures = Look(hardware), []
+    for boot in boots(registry.ALL, hardware):
+        with guests.machine(build, boot.variant):
+            pass  # saves its state if there is none
+        with _one_core():
+            began, before = time.perf_counter(), _processor_time()
+            seen = looker.boot(boot.surfaces, boot.variant)
+            seconds, busy = time.perf_counter() - began, _processor_time() - before
+        for name, error in seen.failed.items():
+            raise HostabiError(f"{build.name}: {name} could not be captured: {error}")
+        slowest = sorted(seen.seconds.items(), key=lambda item: -item[1])[:3]
+        shown = ", ".join(f"{name} {spent:.1f}" for name, spent in slowest)
+        note = f"{len(seen.seconds)} surfaces, {busy:.1f} s of the processor; {shown} s"
+        figures.append(Figure("look", build.name, seconds, "s", 20.0, note=note))
+        whole.merge(seen)
+    return figures, whole
 
 
 def _diff(pair: Sequence[Capture]) -> list[Figure]:

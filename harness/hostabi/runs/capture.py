@@ -22,7 +22,7 @@ from hostabi.diff.settle import doubtful, settle
 from hostabi.errors import HostabiError, MachineError
 from hostabi.model import Capture, Fact, Kind, Provenance, Variant
 from hostabi.runs.journal import Journal
-from hostabi.runs.looks import Look, Looker, boots, other_hardware
+from hostabi.runs.looks import Boot, Look, Looker, boots, other_hardware
 from hostabi.runs.provenance import provenance, used
 from hostabi.runs.records import CaptureDone, SurfaceError
 from hostabi.surfaces import registry
@@ -152,11 +152,11 @@ def _here(looker: Looker, surfaces: Sequence[Surface], *, twin: bool) -> Looks:
 
 def _booted(looker: Looker, surfaces: Sequence[Surface], hardware: Variant, *, twin: bool) -> Looks:
     """As many boots at a time as there may be guests."""
-    groups = boots(surfaces, hardware)
-    workers = max(1, min(looker.guests.jobs, 2 * len(groups)))
+    planned = boots(surfaces, hardware)
+    workers = max(1, min(looker.guests.jobs, 2 * len(planned)))
     with ThreadPoolExecutor(max_workers=workers, thread_name_prefix="look") as pool:
         try:
-            return _in_turn(looker, groups, hardware, pool, twin=twin)
+            return _in_turn(looker, planned, hardware, pool, twin=twin)
         except KeyboardInterrupt:
             looker.guests.abort()
             raise
@@ -164,40 +164,32 @@ def _booted(looker: Looker, surfaces: Sequence[Surface], hardware: Variant, *, t
 
 def _in_turn(
     looker: Looker,
-    groups: dict[Variant, list[Surface]],
+    planned: Sequence[Boot],
     hardware: Variant,
     pool: ThreadPoolExecutor,
     *,
     twin: bool,
 ) -> Looks:
-    firsts: dict[Variant, tuple[Future[Look], threading.Event]] = {}
-    for variant, chosen in groups.items():
+    firsts: dict[Boot, Future[Look]] = {}
+    twins: dict[Boot, Future[Look]] = {}
+    for boot in planned:
         booted = threading.Event()
-        firsts[variant] = pool.submit(looker.boot, chosen, variant, booted=booted), booted
-    twins = {
-        variant: pool.submit(_twin, looker, groups[variant], variant, *first)
-        for variant, first in firsts.items()
-        if twin
-    }
-    looks = Looks(_joined({at: first for at, (first, _) in firsts.items()}, groups, hardware))
+        firsts[boot] = pool.submit(looker.boot, boot.surfaces, boot.variant, booted=booted)
+        if twin:
+            twins[boot] = pool.submit(_twin, looker, boot, firsts[boot], booted)
+    looks = Looks(_joined(firsts, hardware))
     try:
         if twins:
-            looks.twin = _joined(twins, groups, hardware)
+            looks.twin = _joined(twins, hardware)
             looks.twin.variant = other_hardware(hardware)
         if unsure := looks.doubtful():
-            looks.third = _third(looker, groups, unsure, pool, hardware)
+            looks.third = _third(looker, planned, unsure, pool, hardware)
     except MachineError as error:
         looks.failure = error
     return looks
 
 
-def _twin(
-    looker: Looker,
-    surfaces: Sequence[Surface],
-    variant: Variant,
-    first: Future[Look],
-    booted: threading.Event,
-) -> Look:
+def _twin(looker: Looker, boot: Boot, first: Future[Look], booted: threading.Event) -> Look:
     """The same surfaces from the last to the first, booted from power-on on other hardware.
 
     It waits until the first look has its machine, for two twins that held the
@@ -205,48 +197,48 @@ def _twin(
     image alone may tell comes last, when the first look knows whether it does.
     """
     booted.wait()
-    backwards = list(reversed(surfaces))
-    image = Source(None, looker.static, variant)
+    backwards = list(reversed(boot.surfaces))
+    image = Source(None, looker.static, boot.variant)
     live = [surface for surface in backwards if not surface.possible(image)]
 
     def rest() -> list[Surface]:
         asked = first.result().asked
         return [one for one in backwards if one not in live and one.name in asked]
 
-    return looker.boot(live, other_hardware(variant), cold=True, label=TWIN, later=rest)
+    return looker.boot(live, other_hardware(boot.variant), cold=True, label=TWIN, later=rest)
 
 
 def _third(
     looker: Looker,
-    groups: dict[Variant, list[Surface]],
+    planned: Sequence[Boot],
     unsure: set[str],
     pool: ThreadPoolExecutor,
     hardware: Variant,
 ) -> Look:
-    futures: dict[Variant, Future[Look]] = {}
-    for variant, chosen in groups.items():
-        again = [surface for surface in reversed(chosen) if surface.name in unsure]
+    futures: dict[Boot, Future[Look]] = {}
+    for boot in planned:
+        again = [surface for surface in reversed(boot.surfaces) if surface.name in unsure]
         if again:
-            boot = pool.submit(looker.boot, again, variant, cold=True, label="third look")
-            futures[variant] = boot
-    return _joined(futures, groups, hardware)
+            futures[boot] = pool.submit(
+                looker.boot, again, boot.variant, cold=True, label="third look"
+            )
+    return _joined(futures, hardware)
 
 
-def _joined(
-    futures: dict[Variant, Future[Look]], groups: dict[Variant, list[Surface]], hardware: Variant
-) -> Look:
+def _joined(futures: dict[Boot, Future[Look]], hardware: Variant) -> Look:
     """One look of several boots. A boot of its own that failed only costs the surfaces it is for.
 
     Raises MachineError when the boot that any surface accepts failed.
     """
     whole = Look(hardware)
-    for variant, future in futures.items():
+    for boot, future in futures.items():
         try:
             look = future.result()
         except MachineError as error:
-            if variant == hardware:
+            if not boot.own:
                 raise
-            look = Look(variant, failed={surface.name: error for surface in groups[variant]})
+            failed: dict[str, HostabiError] = {each.name: error for each in boot.surfaces}
+            look = Look(boot.variant, failed=failed)
         whole.merge(look)
     return whole
 

@@ -124,12 +124,25 @@ class Looker:
         return is_running(self.build.name)
 
 
-def boots(surfaces: Sequence[Surface], hardware: Variant) -> dict[Variant, list[Surface]]:
-    """Surfaces by how they need the build booted, as few boots as that takes.
+@dataclasses.dataclass(frozen=True)
+class Boot:
+    """Surfaces that look at one machine, and how it is booted.
 
-    ``hardware`` gives RAM and CPUs, and what is booted where any boot will do.
+    ``own`` is one that only these surfaces need: where it fails, the others have theirs.
     """
-    groups: dict[Variant, list[Surface]] = {}
+
+    variant: Variant
+    surfaces: tuple[Surface, ...]
+    own: bool
+
+
+def boots(surfaces: Sequence[Surface], hardware: Variant) -> list[Boot]:
+    """How a build is booted for these surfaces, as often as that takes.
+
+    ``hardware`` gives RAM and CPUs, and what is booted where any boot will do. Surfaces that have
+    modules loaded are kept apart from those that look at the kernel as it comes.
+    """
+    groups: dict[tuple[Variant, bool], list[Surface]] = {}
     for surface in surfaces:
         wanted = {registry.needs(variant): variant for variant in surface.variants}
         chosen = hardware
@@ -137,8 +150,11 @@ def boots(surfaces: Sequence[Surface], hardware: Variant) -> dict[Variant, list[
             chosen = replace(
                 next(iter(wanted.values())), cpus=hardware.cpus, memory=hardware.memory
             )
-        groups.setdefault(chosen, []).append(surface)
-    return groups
+        groups.setdefault((chosen, registry.loads(surface)), []).append(surface)
+    return [
+        Boot(variant, tuple(chosen), own=loads or variant != hardware)
+        for (variant, loads), chosen in groups.items()
+    ]
 
 
 def other_hardware(variant: Variant) -> Variant:

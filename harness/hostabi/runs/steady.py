@@ -214,9 +214,9 @@ class Pool:
             return captures.load(path)
         whole = Look(condition.variant)
         order = -1 if condition.round % 2 else 1
-        for variant, chosen in boots(self.surfaces, condition.variant).items():
-            label = f"look {condition.label}"
-            whole.merge(looker.boot(chosen[::order], variant, cold=condition.cold, label=label))
+        for boot in boots(self.surfaces, condition.variant):
+            label, chosen = f"look {condition.label}", boot.surfaces[::order]
+            whole.merge(looker.boot(chosen, boot.variant, cold=condition.cold, label=label))
         for surface, error in whole.failed.items():
             raise HostabiError(f"surface {surface}: {error.message}") from error
         taken = Capture(

@@ -64,11 +64,12 @@ def measure(
 ) -> Measured:
     """Capture every given surface that this source and its variant allow.
 
-    Those that load modules come last, in whatever order the others are.
+    Those that load modules come last, in whatever order the others are, where all have to do
+    with one boot.
     """
     skipped = tuple(item.name for item in surfaces if not _fits(item, source))
     result = Measured({}, {}, {}, skipped, set())
-    fitting = sorted((one for one in surfaces if _fits(one, source)), key=_loads)
+    fitting = sorted((one for one in surfaces if _fits(one, source)), key=loads)
     with progress.task(label, total=len(fitting)) as task:
         for surface in fitting:
             task.note(surface.name)
@@ -89,15 +90,16 @@ def needs(variant: Variant) -> tuple[Cgroup, tuple[str, ...]]:
     return variant.cgroup, variant.parameters
 
 
+def loads(surface: Surface) -> bool:
+    """Whether a surface has the kernel load modules by itself; see :class:`.source.Loading`."""
+    return isinstance(surface, Loading) and surface.loads
+
+
 def _fits(surface: Surface, source: Source) -> bool:
     wanted = [needs(variant) for variant in surface.variants]
     if source.agent is not None and wanted and needs(source.variant) not in wanted:
         return False
     return surface.possible(source)
-
-
-def _loads(surface: Surface) -> bool:
-    return isinstance(surface, Loading) and surface.loads
 
 
 def _requests(source: Source) -> int:
