@@ -70,7 +70,7 @@ def one(kind: str, names: Collection[str]) -> Probe:
 
 def _known(tried: dict[str, Ref]) -> Read:
     def read(trace: Trace, ref: Ref) -> list[str]:
-        known = {name for name, each in tried.items() if trace[each] in (-C.EACCES, *_DESCRIPTORS)}
-        return sorted(known)
+        said = {name: trace[each] for name, each in tried.items()}
+        return sorted(n for n, value in said.items() if value == -C.EACCES or value in _DESCRIPTORS)
 
     return read
