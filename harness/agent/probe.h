@@ -56,6 +56,10 @@ struct shared {
 /* Run `work` in a child and take over its value and how it ended. */
 void in_child(void (*work)(struct shared *shared, int argc, char **argv), int argc, char **argv);
 
+/* The system call NUMBER ARGUMENT... of a deed's words from the second on; "=text"
+ * is a string, all else a number. */
+long long numbered_call(int argc, char **argv);
+
 /* probe_limits.c: deeds that run into a limit, each in a child. */
 void do_descriptors(int argc, char **argv);
 void do_fill(int argc, char **argv);
@@ -63,5 +67,20 @@ void do_fork(int argc, char **argv);
 void do_lock(int argc, char **argv);
 void do_spin(int argc, char **argv);
 void do_touch(int argc, char **argv);
+
+/* probe_resources.c: deeds for what a control group shares out, and for mounts. */
+void do_hold(int argc, char **argv);
+void do_huge(int argc, char **argv);
+void do_idmap(int argc, char **argv);
+void do_pace(int argc, char **argv);
+void do_pull(int argc, char **argv);
+
+/* probe_seccomp.c: deeds for each action of a filter, and a listener. */
+void do_compat(int argc, char **argv);
+void do_interrupt(int argc, char **argv);
+void do_listen(int argc, char **argv);
+void do_thread(int argc, char **argv);
+void do_trace(int argc, char **argv);
+void do_trap(int argc, char **argv);
 
 #endif

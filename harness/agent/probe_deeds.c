@@ -171,7 +171,7 @@ static void do_copy(int argc, char **argv)
 }
 
 /* Arguments of a system call: "=text" is a string, all else a number. */
-static long long numbered_call(int argc, char **argv)
+long long numbered_call(int argc, char **argv)
 {
 	long arguments[6] = { 0 };
 
@@ -293,21 +293,32 @@ static const struct {
 } deeds[] = {
 	{ "await", 2, do_await },
 	{ "call", 2, do_call },
+	{ "compat", 2, do_compat },
 	{ "copy", 4, do_copy },
 	{ "descriptors", 2, do_descriptors },
 	{ "detach", 3, do_detach },
 	{ "exec", 3, do_exec },
 	{ "fill", 3, do_fill },
 	{ "fork", 2, do_fork },
+	{ "hold", 2, do_hold },
+	{ "huge", 2, do_huge },
 	{ "identity", 1, do_identity },
+	{ "idmap", 2, do_idmap },
+	{ "interrupt", 2, do_interrupt },
 	{ "list", 2, do_list },
+	{ "listen", 3, do_listen },
 	{ "lock", 2, do_lock },
 	{ "open", 2, do_open },
+	{ "pace", 2, do_pace },
+	{ "pull", 3, do_pull },
 	{ "read", 2, do_read },
 	{ "signal", 2, do_signal },
 	{ "spin", 2, do_spin },
 	{ "stat", 2, do_stat },
+	{ "thread", 2, do_thread },
 	{ "touch", 2, do_touch },
+	{ "trace", 2, do_trace },
+	{ "trap", 2, do_trap },
 	{ "try", 2, do_try },
 	{ "write", 3, do_write },
 };

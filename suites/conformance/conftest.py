@@ -16,10 +16,11 @@ from hostabi.oci.actions import Action
 from hostabi.oci.driver import Runtime, Visit
 from hostabi.oci.records import Config
 from hostabi.oci.seen import Answers, Report, decode
+from hostabi.pytest_journal import variant
 from hostabi.pytest_plugin import unsupported
 
 Look = Callable[..., Answers]
-Key = tuple[str, str, bytes, tuple[Action, ...]]
+Key = tuple[str, str, str, bytes, tuple[Action, ...]]
 
 
 @pytest.fixture(scope="session")
@@ -29,11 +30,14 @@ def visits() -> dict[Key, Visit]:
 
 
 @pytest.fixture
-def visit(runtime: Runtime, kernel: Build, visits: dict[Key, Visit]) -> Callable[..., Visit]:
+def visit(
+    runtime: Runtime, kernel: Build, visits: dict[Key, Visit], request: pytest.FixtureRequest
+) -> Callable[..., Visit]:
     """Run a bundle with the probe's actions, once for all tests that ask the same."""
+    booted = variant(request.node).label
 
     def run(config: Config, *actions: Action) -> Visit:
-        key = (kernel.name, runtime.name, config.encode(), actions)
+        key = (kernel.name, booted, runtime.name, config.encode(), actions)
         if key not in visits:
             visits[key] = runtime.run(config, *actions)
         return visits[key]

@@ -99,6 +99,26 @@ def spin(milliseconds: int) -> Action:
     return _action("spin", milliseconds)
 
 
+def pace(milliseconds: int) -> Action:
+    """A child uses that much processor time; the value is how many milliseconds that took."""
+    return _action("pace", milliseconds)
+
+
+def hold(mebibytes: int) -> Action:
+    """The probe itself takes that much memory and keeps it."""
+    return _action("hold", mebibytes)
+
+
+def huge(pages: int) -> Action:
+    """A child maps and writes huge pages one by one; the value is how many it got."""
+    return _action("huge", pages)
+
+
+def pull(path: str, size: int) -> Action:
+    """A child reads ``size`` bytes of a disk past the cache; the value is the milliseconds."""
+    return _action("pull", path, size)
+
+
 def _call(verb: str, name: str, arguments: tuple[int | str, ...]) -> Action:
     words = (f"={word}" if isinstance(word, str) else str(word) for word in arguments)
     return _action(verb, table.number(name), *words)
@@ -112,6 +132,31 @@ def call(name: str, *arguments: int | str) -> Action:
 def attempt(name: str, *arguments: int | str) -> Action:
     """A system call in a child, so that it leaves nothing behind and a signal can be told."""
     return _call("try", name, arguments)
+
+
+def in_thread(name: str, *arguments: int | str) -> Action:
+    """A system call in a second thread: the value is 1 when that thread was killed, 2 when not."""
+    return _call("thread", name, arguments)
+
+
+def trapped(name: str, *arguments: int | str) -> Action:
+    """A system call with a handler for SIGSYS: the value is the call's number that it was told."""
+    return _call("trap", name, arguments)
+
+
+def traced(name: str, *arguments: int | str) -> Action:
+    """A system call under a tracer: the value is the message of its seccomp event, or -1."""
+    return _call("trace", name, arguments)
+
+
+def interrupted(name: str, *arguments: int | str) -> Action:
+    """A system call that SIGUSR1 may interrupt."""
+    return _call("interrupt", name, arguments)
+
+
+def compat(number: int) -> Action:
+    """A system call of the 32-bit architecture, by its number there."""
+    return _action("compat", number)
 
 
 def execute(path: str, *arguments: str, uid: int = 0) -> Action:

@@ -24,6 +24,8 @@ from hostabi.oci.records import (
     Resources,
     Rlimit,
     Root,
+    Seccomp,
+    SyscallRule,
     User,
 )
 
@@ -195,6 +197,14 @@ def memory(config: Config, limit: int, swap: int | None = None) -> Config:
 def pids(config: Config, limit: int) -> Config:
     """``config`` limited to ``limit`` tasks."""
     return resources(config, pids=Pids(limit=limit))
+
+
+def seccomp(config: Config, *rules: SyscallRule, **changes: object) -> Config:
+    """``config`` under a filter that allows all but what ``rules`` say."""
+    asked = Seccomp(
+        default_action="SCMP_ACT_ALLOW", architectures=("SCMP_ARCH_X86_64",), syscalls=rules
+    )
+    return linux(config, seccomp=replace(asked, **changes))
 
 
 def user_namespace(config: Config, *, host: int = 100_000, size: int = 65_536) -> Config:

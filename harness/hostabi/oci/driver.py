@@ -193,6 +193,33 @@ class Container:
         return decode(self.runtime.agent.read(f"{self.folder}/output", _ANSWERS))
 
 
+class ProcessState(msgspec.Struct, frozen=True, rename="camel"):
+    """config-linux.md, "The Container Process State", as a listener gets it."""
+
+    oci_version: str
+    fds: tuple[str, ...]
+    pid: int
+    state: State
+    metadata: str = ""
+
+
+@dataclass(frozen=True)
+class Listener:
+    """Who answers seccomp notifications: a socket for ``listenerPath``."""
+
+    runtime: Runtime
+    socket: str
+    file: str
+
+    def received(self) -> ProcessState:
+        """What the runtime has sent. Raises ContainerError when that is no such state."""
+        try:
+            text = self.runtime.agent.read(self.file, _ANSWERS)
+            return msgspec.json.decode(text, type=ProcessState)
+        except (CallError, msgspec.DecodeError) as error:
+            raise ContainerError(f"the listener got no state of the process: {error}") from error
+
+
 @dataclass(frozen=True)
 class Runtime:
     """A runtime bound to an agent. ``work`` is where bundles go in the guest, on tmpfs."""
@@ -225,6 +252,22 @@ class Runtime:
         argv = (f"{self.trees}/{ROOTFS}/probe", *words)
         return _step(argv, self.agent.command(list(argv), timeout=_SECONDS))
 
+    @contextmanager
+    def listener(self, name: str) -> Iterator[Listener]:
+        """A process beside the containers that answers seccomp notifications.
+
+        It ends by itself when nobody can send one any more; see harness/agent/probe_seccomp.c.
+        """
+        made = Listener(self, f"{self.work}/{name}.socket", f"{self.work}/{name}.state")
+        self.agent.command(["/bin/busybox", "mkdir", "-p", self.work], timeout=_SECONDS)
+        step = self.probe("listen", made.socket, made.file)
+        if not step.ok or b'"errno":0' not in step.done.stdout:
+            raise MachineError(f"no listener for seccomp notifications: {step}")
+        try:
+            yield made
+        finally:
+            self.agent.command(["/bin/busybox", "rm", "-f", made.socket, made.file])
+
     def _options(self) -> tuple[str, ...]:
         # runc's default is cgroupfs; crun prefers systemd where it finds it.
         manager = ("--cgroup-manager=cgroupfs",) if self.entry.family == "crun" else ()
@@ -252,9 +295,10 @@ class Runtime:
         text = str(self.features().get("ociVersionMax", "1.0")).partition("-")[0]
         return tuple(int(part) for part in text.split(".") if part.isdigit())
 
-    def prepare(self, config: Config, identifier: str) -> Config:
+    def prepare(self, config: Config, identifier: str, setup: str = "") -> Config:
         """Write the bundle; the config with its control group settled.
 
+        ``setup`` is a shell script that changes the bundle, run in its folder.
         Raises MachineError on failure: that tells nothing about the runtime.
         """
         if not config.linux.cgroups_path:
@@ -266,6 +310,7 @@ class Runtime:
         script = (
             f"mkdir -p {folder} && cp -a {source} {folder}/rootfs"
             f" && mkfifo {folder}/rootfs/ready && cp -f {source}/probe {self.work}/"
+            f" && cd {folder} && {{ {setup or ':'}\n}}"
         )
         made = self.agent.command(["/bin/busybox", "sh", "-c", script], timeout=_SECONDS)
         try:
@@ -280,15 +325,28 @@ class Runtime:
             ) from error
         return config
 
-    def run(self, config: Config, *actions: Action) -> Visit:
+    def run(self, config: Config, *actions: Action, setup: str = "") -> Visit:
         """Run the probe with ``actions`` in a container of its own, to its end."""
         identifier = _identifier(self.name)
         if actions:
             config = bundle.args(config, *command(actions))
-        config = self.prepare(config, identifier)
+        config = self.prepare(config, identifier, setup)
         step = self.invoke("run", f"--bundle={self.work}/{identifier}", identifier)
         self._discard(identifier, gone=step.ok)
         return Visit(config, step)
+
+    def run_file(self, content: bytes) -> tuple[Step, bool]:
+        """Run a bundle whose config.json is ``content``, whatever that is.
+
+        How it ended, and whether the runtime still knows a container of it.
+        """
+        identifier = _identifier(self.name)
+        self.prepare(bundle.base(), identifier)
+        self.agent.write(f"{self.work}/{identifier}/config.json", content)
+        step = self.invoke("run", f"--bundle={self.work}/{identifier}", identifier)
+        known = self.invoke("state", identifier).ok
+        self._discard(identifier, gone=not known)
+        return step, known
 
     @contextmanager
     def container(self, config: Config, *actions: Action) -> Iterator[Container]:

@@ -21,13 +21,23 @@ class Root(Record, frozen=True):
     readonly: bool = False
 
 
+class IdMap(Record, frozen=True):
+    """config-linux.md, "User namespace mappings"."""
+
+    container: int = msgspec.field(name="containerID")
+    host: int = msgspec.field(name="hostID")
+    size: int = msgspec.field()
+
+
 class Mount(Record, frozen=True):
-    """config.md, "Mounts"."""
+    """config.md, "Mounts"; the mappings ask for other owners in this mount alone."""
 
     destination: str
     type: str = ""
     source: str = ""
     options: tuple[str, ...] = ()
+    uid_mappings: tuple[IdMap, ...] = ()
+    gid_mappings: tuple[IdMap, ...] = ()
 
 
 class User(Record, frozen=True):
@@ -78,14 +88,6 @@ class Namespace(Record, frozen=True):
     path: str = ""
 
 
-class IdMap(Record, frozen=True):
-    """config-linux.md, "User namespace mappings"."""
-
-    container: int = msgspec.field(name="containerID")
-    host: int = msgspec.field(name="hostID")
-    size: int = msgspec.field()
-
-
 class Device(Record, frozen=True):
     """config-linux.md, "Devices"; ``type`` is c, b, u or p."""
 
@@ -114,21 +116,58 @@ class Memory(Record, frozen=True):
     limit: int | None = None
     reservation: int | None = None
     swap: int | None = None
+    check_before_update: bool = False
 
 
 class Cpu(Record, frozen=True):
-    """config-linux.md, "CPU"; ``quota`` and ``period`` in microseconds."""
+    """config-linux.md, "CPU"; ``quota``, ``period`` and ``burst`` in microseconds."""
 
     shares: int | None = None
     quota: int | None = None
     period: int | None = None
+    burst: int | None = None
     cpus: str = ""
     mems: str = ""
+    idle: int | None = None
 
 
 class Pids(Record, frozen=True):
     """config-linux.md, "PIDs"."""
 
+    limit: int
+
+
+class Throttle(Record, frozen=True):
+    """config-linux.md, "Block IO", a device's limit; bytes or operations in a second."""
+
+    major: int
+    minor: int
+    rate: int
+
+
+class BlockIO(
+    Record,
+    frozen=True,
+    rename={
+        "read_iops": "throttleReadIOPSDevice",
+        "write_iops": "throttleWriteIOPSDevice",
+        "read_bps": "throttleReadBpsDevice",
+        "write_bps": "throttleWriteBpsDevice",
+    },
+):
+    """config-linux.md, "Block IO"; ``weight`` from 10 to 1000."""
+
+    weight: int | None = None
+    read_bps: tuple[Throttle, ...] = ()
+    write_bps: tuple[Throttle, ...] = ()
+    read_iops: tuple[Throttle, ...] = ()
+    write_iops: tuple[Throttle, ...] = ()
+
+
+class HugepageLimit(Record, frozen=True):
+    """config-linux.md, "Huge page limits"; ``page_size`` such as ``2MB``, ``limit`` in bytes."""
+
+    page_size: str
     limit: int
 
 
@@ -139,7 +178,51 @@ class Resources(Record, frozen=True):
     memory: Memory | None = None
     cpu: Cpu | None = None
     pids: Pids | None = None
+    block_io: BlockIO | None = msgspec.field(name="blockIO", default=None)
+    hugepage_limits: tuple[HugepageLimit, ...] = ()
     unified: dict[str, str] = {}
+
+    def encode(self) -> bytes:
+        """As ``update`` reads it."""
+        return msgspec.json.encode(self)
+
+
+class Argument(Record, frozen=True):
+    """config-linux.md, "Seccomp", a condition on an argument; ``op`` such as ``SCMP_CMP_EQ``."""
+
+    index: int
+    value: int
+    op: str
+    value_two: int | None = None
+
+
+class SyscallRule(Record, frozen=True):
+    """config-linux.md, "Seccomp", what happens to these system calls."""
+
+    names: tuple[str, ...]
+    action: str
+    errno_ret: int | None = None
+    args: tuple[Argument, ...] = ()
+
+
+class Seccomp(Record, frozen=True):
+    """config-linux.md, "Seccomp"."""
+
+    default_action: str
+    default_errno_ret: int | None = None
+    architectures: tuple[str, ...] = ()
+    flags: tuple[str, ...] = ()
+    listener_path: str = ""
+    listener_metadata: str = ""
+    syscalls: tuple[SyscallRule, ...] = ()
+
+
+class MemoryPolicy(Record, frozen=True):
+    """config-linux.md, "Memory policy"; ``nodes`` as in "0-1,3"."""
+
+    mode: str
+    nodes: str = ""
+    flags: tuple[str, ...] = ()
 
 
 class Linux(Record, frozen=True):
@@ -151,6 +234,9 @@ class Linux(Record, frozen=True):
     devices: tuple[Device, ...] = ()
     cgroups_path: str = ""
     resources: Resources | None = None
+    seccomp: Seccomp | None = None
+    memory_policy: MemoryPolicy | None = None
+    mount_label: str = ""
     rootfs_propagation: str = ""
     sysctl: dict[str, str] = {}
     masked_paths: tuple[str, ...] = ()
