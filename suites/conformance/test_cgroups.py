@@ -6,6 +6,7 @@ import signal
 from collections.abc import Callable
 
 import pytest
+from msgspec.structs import replace
 
 from hostabi.oci import actions, bundle
 from hostabi.oci.driver import Runtime
@@ -122,3 +123,49 @@ def test_path_and_values_from_outside(runtime: Runtime, controllers) -> None:
         made.delete()
     gone = runtime.agent.command(["/bin/busybox", "test", "-d", folder])
     assert gone.status == 1
+
+
+def test_relative_path(runtime: Runtime, controllers) -> None:
+    """ "relative: the runtime MAY interpret the path relative to a runtime-determined location",
+    and "a given value of cgroupsPath" MUST always lead to the same place."""
+    assert controllers
+    config = bundle.linux(LIMITED, cgroups_path="hostabi-relative/inner")
+    found = []
+    for _ in range(2):
+        with runtime.container(config, actions.signal()) as made:
+            made.start()
+            made.ready()
+            line = runtime.agent.read(f"/proc/{made.state().pid}/cgroup").decode().strip()
+            group = line.partition("::")[2]
+            assert "hostabi-relative/inner" in group
+            folder = group[: group.index("/inner")] + "/inner"
+            limit = runtime.agent.read(f"/sys/fs/cgroup{folder}/memory.max").decode()
+            assert limit.strip() == str(LIMIT)
+            found.append(group)
+    assert found[0] == found[1]
+
+
+WRITABLE = replace(
+    bundle.user_namespace(bundle.base()),
+    mounts=tuple(
+        replace(mount, options=("nosuid", "noexec", "nodev", "rw"))
+        if mount.destination == "/sys/fs/cgroup"
+        else mount
+        for mount in bundle.MOUNTS
+    ),
+)
+
+
+def test_ownership(look, controllers) -> None:
+    """ "Cgroup ownership": where the hierarchy is mounted writable in a user namespace, the runtime
+    may give the group to its root, who can then make groups below; read-only, nobody can."""
+    assert controllers
+    made = actions.attempt("mkdir", "/sys/fs/cgroup/below", 0o755)
+    owner = actions.stat("/sys/fs/cgroup")
+    refused = look(bundle.user_namespace(bundle.base()), made, owner)
+    assert refused.deed(made).error == "EROFS"
+    answers = look(WRITABLE, made, owner)
+    if answers.deed(owner).data.split()[1] == "65534":
+        unsupported("this runtime does not make use of that permission")
+    assert answers.deed(owner).data.split()[1] == "0"
+    assert answers.deed(made).error == ""
