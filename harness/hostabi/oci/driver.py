@@ -105,6 +105,8 @@ class Visit:
 
     config: Config
     step: Step
+    output: bytes | None = None
+    """What the container printed, where the step's output is another's."""
 
     @property
     def ok(self) -> bool:
@@ -121,7 +123,7 @@ class Visit:
         """What the probe said. Raises ContainerError, with bundle and command, if it did not."""
         if not self.step.ok:
             raise ContainerError(f"{self.step}\nconfig.json:\n{self.config.encode().decode()}")
-        return decode(self.step.done.stdout)
+        return decode(self.step.done.stdout if self.output is None else self.output)
 
 
 @dataclass
@@ -334,6 +336,28 @@ class Runtime:
         step = self.invoke("run", f"--bundle={self.work}/{identifier}", identifier)
         self._discard(identifier, gone=step.ok)
         return Visit(config, step)
+
+    def script(self, config: Config, script: str, *actions: Action) -> Visit:
+        """A container whose runtime is called by a shell ``script``, in one mount namespace.
+
+        The script gets $RUNTIME with its options, $ID and $FOLDER, and has the
+        container write to $FOLDER/output, where the answers are taken from.
+        """
+        identifier = _identifier(self.name)
+        config = self.prepare(bundle.args(config, *command(actions)), identifier)
+        folder = f"{self.work}/{identifier}"
+        source = f"{self.trees}/{ROOTFS}/bin/busybox"
+        self.agent.command(["/bin/busybox", "cp", "-f", source, f"{self.work}/busybox"])
+        call = shlex.join(("/" + self.entry.binary, *self._options()))
+        argv = [f"{self.work}/busybox", "sh", "-c", script]
+        environment = {"RUNTIME": call, "ID": identifier, "FOLDER": folder}
+        done = self.agent.command(
+            argv, root=f"{self.trees}/{self.name}", timeout=_SECONDS, env=environment
+        )
+        step = _step(argv, done)
+        said = self.agent.read(f"{folder}/output", _ANSWERS) if step.ok else b""
+        self._discard(identifier, gone=False)
+        return Visit(config, step, said)
 
     def run_file(self, content: bytes) -> tuple[Step, bool]:
         """Run a bundle whose config.json is ``content``, whatever that is.
