@@ -16,6 +16,7 @@ from hostabi.oci.records import (
     DeviceRule,
     HugepageLimit,
     Memory,
+    MemoryPolicy,
     Mount,
     Throttle,
 )
@@ -200,3 +201,19 @@ def test_needs_hardware(name: str, needed: str, runtime: Runtime) -> None:
     if not runtime.probe("list", needed).done.stdout.count(b'"errno":0'):
         unsupported(f"{name} needs hardware: there is no {needed}")
     raise AssertionError(f"a machine with {needed}: write the test of this property")
+
+
+def test_memory_policy(runtime: Runtime, look) -> None:
+    """ "Memory policy": where memory comes from, as numa_maps of proc(5) tells for each mapping."""
+    linux = runtime.features().get("linux")
+    if not isinstance(linux, dict) or "memoryPolicy" not in linux:
+        unsupported(f"{runtime.name} does not claim memory policies")
+    maps = actions.read("/proc/self/numa_maps")
+    plain = look(bundle.base(), maps).deed(maps)
+    if plain.error:
+        unsupported("this kernel has no memory nodes: CONFIG_NUMA")
+    policy = MemoryPolicy(mode="MPOL_BIND", nodes="0")
+    bound = look(bundle.linux(bundle.base(), memory_policy=policy), maps).deed(maps).data
+    assert " default " in plain.data
+    assert " bind:0 " in bound
+    assert " default " not in bound
