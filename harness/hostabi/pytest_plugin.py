@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 import pytest
 
+from hostabi import pytest_broken
 from hostabi.errors import HostabiError, InputError
 from hostabi.kernels.identity import RUNNING, is_running
 from hostabi.model import Outcome
@@ -58,8 +59,9 @@ def unsupported(reason: str) -> NoReturn:
     pytest.skip(f"{outcomes.UNSUPPORTED}{reason}")
 
 
-def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add hostabi's options."""
+def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginManager) -> None:
+    """Add hostabi's options, and the plugin that tries the tests themselves."""
+    pluginmanager.register(pytest_broken, "hostabi-broken")
     group = parser.getgroup("hostabi", "kernels under test")
     group.addoption(
         "--kernel",
@@ -402,13 +404,26 @@ def _note_features(request: pytest.FixtureRequest, together: Lockstep) -> None:
 
 
 @pytest.fixture
-def runtime(runtime_name: str, kernel: Build, agent: Agent) -> Runtime:
+def broken_number() -> int:
+    """Which of its properties a test goes without; see :mod:`hostabi.pytest_broken`."""
+    return 0
+
+
+@pytest.fixture
+def runtime(
+    runtime_name: str,
+    kernel: Build,
+    agent: Agent,
+    broken_number: int,
+    request: pytest.FixtureRequest,
+) -> Runtime:
     """An OCI runtime, ready to run bundles through the agent."""
+    del broken_number
     if is_running(kernel.name):
         unsupported("runtimes are tried in guests only; name a line with --kernel")
     from hostabi.oci.driver import runtime as bound  # noqa: PLC0415
 
-    return bound(runtime_name, agent)
+    return bound(runtime_name, agent, drops=pytest_broken.dropped(request.node))
 
 
 def _note_use(config: pytest.Config, build: Build, machine: Machine | None) -> None:

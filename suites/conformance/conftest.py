@@ -20,7 +20,7 @@ from hostabi.pytest_journal import variant
 from hostabi.pytest_plugin import unsupported
 
 Look = Callable[..., Answers]
-Key = tuple[str, str, str, bytes, tuple[Action, ...]]
+Key = tuple[str, str, str, str, bytes, tuple[Action, ...]]
 
 
 @pytest.fixture(scope="session")
@@ -37,7 +37,7 @@ def visit(
     booted = variant(request.node).label
 
     def run(config: Config, *actions: Action) -> Visit:
-        key = (kernel.name, booted, runtime.name, config.encode(), actions)
+        key = (kernel.name, booted, runtime.name, runtime.drops, config.encode(), actions)
         if key not in visits:
             visits[key] = runtime.run(config, *actions)
         return visits[key]

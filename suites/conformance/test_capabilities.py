@@ -53,6 +53,7 @@ def mask(names: tuple[str, ...]) -> int:
     return sum(1 << NUMBERS[name] for name in names)
 
 
+@pytest.mark.proves("process.capabilities.effective:{name}")
 @pytest.mark.parametrize("name", OPERATIONS)
 def test_operation_needs_it(name: str, look) -> None:
     """Held, the operation works; not held, it is EPERM, although the user is root."""
@@ -65,6 +66,7 @@ def test_operation_needs_it(name: str, look) -> None:
     )
 
 
+@pytest.mark.proves("process.capabilities.{kind}")
 @pytest.mark.parametrize("kind", ["effective", "permitted", "bounding"])
 def test_sets_are_exact(kind: str, look) -> None:
     """Each of the sets holds what its array names and nothing else."""
@@ -81,6 +83,7 @@ def test_empty_sets(look) -> None:
     assert held == (0, 0, 0, 0, 0)
 
 
+@pytest.mark.proves("process.capabilities.ambient")
 def test_ambient_survives_for_a_user(look) -> None:
     """An ambient capability is effective in a process that is not root: capabilities(7)."""
     only = ("CAP_NET_RAW",)
@@ -98,6 +101,7 @@ def test_ambient_survives_for_a_user(look) -> None:
     assert answers.deed(OPERATIONS["CAP_CHOWN"]).error == "EPERM"
 
 
+@pytest.mark.proves("process.user.uid", "process.user.gid", "process.user.additionalGids")
 def test_user(look) -> None:
     """config.md, "User": uid, gid and additionalGids are those of the process."""
     user = bundle.process(bundle.base(), user=User(uid=1000, gid=1001, additional_gids=(7, 9)))
@@ -109,6 +113,7 @@ def test_user(look) -> None:
     assert seen.capabilities.effective == 0
 
 
+@pytest.mark.proves("process.noNewPrivileges")
 def test_no_new_privileges(look) -> None:
     """config.md, "noNewPrivileges": the bit is set when asked for, and only then."""
     off = bundle.process(bundle.base(), no_new_privileges=False)

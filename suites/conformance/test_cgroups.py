@@ -52,6 +52,7 @@ def limited(look, controllers) -> Asked:
     return lambda: look(LIMITED, *QUESTIONS)
 
 
+@pytest.mark.proves("linux.resources.memory.limit", "linux.resources.memory.reservation")
 def test_memory_values(limited: Asked) -> None:
     """ "limit: sets limit of memory usage", "reservation: soft limit"; on v2 max and low."""
     files = limited().report.cgroup_files
@@ -59,6 +60,7 @@ def test_memory_values(limited: Asked) -> None:
     assert files["memory.low"].strip() == str(RESERVED)
 
 
+@pytest.mark.proves("linux.resources.memory.limit")
 def test_memory_limit_kills(limited: Asked) -> None:
     """Who touches more than the limit is killed, and memory.events counts it."""
     assert limited().deed(actions.touch(8)).error == ""
@@ -71,6 +73,7 @@ def test_memory_limit_kills(limited: Asked) -> None:
     assert events["max"] > 0
 
 
+@pytest.mark.proves("linux.resources.memory.swap")
 def test_no_swap_when_limit_is_all(limited: Asked) -> None:
     """ "swap: sets limit of memory+Swap usage": equal to the limit leaves no swap."""
     value = limited().report.cgroup_files.get("memory.swap.max")
@@ -79,11 +82,13 @@ def test_no_swap_when_limit_is_all(limited: Asked) -> None:
     assert value.strip() == "0"
 
 
+@pytest.mark.proves("linux.resources.pids.limit")
 def test_pids_value(limited: Asked) -> None:
     """ "limit: specifies the maximum number of tasks in the cgroup." """
     assert limited().report.cgroup_files["pids.max"].strip() == str(TASKS)
 
 
+@pytest.mark.proves("linux.resources.pids.limit")
 def test_pids_limit_refuses(limited: Asked) -> None:
     """fork(2) beyond the limit is EAGAIN, below it works, and pids.events counts it."""
     assert limited().deed(actions.fork(4)).error == ""
@@ -101,6 +106,7 @@ def test_unlimited(look, controllers) -> None:
     assert files["memory.max"].strip() == "max"
 
 
+@pytest.mark.proves("linux.cgroupsPath")
 def test_path_and_values_from_outside(runtime: Runtime, controllers) -> None:
     """ "cgroupsPath ... absolute: relative to the cgroups mount point": the group is there while
     the container is, holds its process and its limits, and is gone after delete."""
@@ -125,6 +131,7 @@ def test_path_and_values_from_outside(runtime: Runtime, controllers) -> None:
     assert gone.status == 1
 
 
+@pytest.mark.proves("linux.cgroupsPath")
 def test_relative_path(runtime: Runtime, controllers) -> None:
     """ "relative: the runtime MAY interpret the path relative to a runtime-determined location",
     and "a given value of cgroupsPath" MUST always lead to the same place."""
@@ -156,6 +163,7 @@ WRITABLE = replace(
 )
 
 
+@pytest.mark.proves("linux.uidMappings")
 def test_ownership(look, controllers) -> None:
     """ "Cgroup ownership": where the hierarchy is mounted writable in a user namespace, the runtime
     may give the group to its root, who can then make groups below; read-only, nobody can."""

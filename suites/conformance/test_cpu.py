@@ -51,11 +51,13 @@ def half(look) -> Asked:
     return lambda: look(HALF, actions.REPORT, SPIN, STAT)
 
 
+@pytest.mark.proves("linux.resources.cpu.quota", "linux.resources.cpu.period")
 def test_quota_and_period(half: Asked) -> None:
     """ "quota ... total amount of time ... the cgroup can run during one period": cpu.max."""
     assert half().report.cgroup_files["cpu.max"].split() == [str(QUOTA), str(PERIOD)]
 
 
+@pytest.mark.proves("linux.resources.cpu.quota")
 def test_quota_is_enforced(half: Asked) -> None:
     """Who asks for more is held back, which cpu.stat counts as throttled time."""
     assert half().deed(SPIN).value >= USED
@@ -71,12 +73,14 @@ def test_no_quota_no_throttling(look) -> None:
     assert counted.get("nr_throttled", 0) == 0
 
 
+@pytest.mark.proves("linux.resources.cpu.cpus", "linux.resources.cpu.mems")
 def test_cpuset(half: Asked) -> None:
     """ "cpus" and "mems": lists of processors and memory nodes, cpuset.cpus and cpuset.mems."""
     files = half().report.cgroup_files
     assert (files["cpuset.cpus"].strip(), files["cpuset.mems"].strip()) == ("0", "0")
 
 
+@pytest.mark.proves("linux.resources.cpu.shares")
 def test_shares_become_a_weight(half: Asked, look) -> None:
     """ "shares: relative share of CPU time": more shares, more cpu.weight, and all of the range.
 
@@ -118,6 +122,7 @@ def pace(made: Container, pid: int) -> int:
     return made.answers().deed(PACE).value
 
 
+@pytest.mark.proves("linux.resources.cpu.shares")
 def test_shares_are_enforced(runtime: Runtime) -> None:
     """Beside one that wants all, few shares mean waiting, and many hardly any.
 
@@ -132,6 +137,7 @@ def test_shares_are_enforced(runtime: Runtime) -> None:
     assert slow > quick * 3
 
 
+@pytest.mark.proves("linux.resources.cpu.idle")
 def test_idle(runtime: Runtime, look) -> None:
     """ "idle: cgroups are configured with minimum weight", which cpu.weight then tells too."""
     if runtime.specification() < (1, 1):
@@ -144,6 +150,7 @@ def test_idle(runtime: Runtime, look) -> None:
     assert int(files["cpu.weight"]) <= 1
 
 
+@pytest.mark.proves("linux.resources.cpu.burst")
 def test_burst(runtime: Runtime, look) -> None:
     """ "burst: maximum amount of accumulated time", since version 1.1 of the specification."""
     if runtime.specification() < (1, 1):
@@ -167,6 +174,7 @@ def needs_file(runtime: Runtime, name: str) -> None:
         runtime.agent.command([*busybox, "rmdir", made])
 
 
+@pytest.mark.proves("linux.resources.cpu.cpus")
 @pytest.mark.variant(cpus=2)
 @pytest.mark.parametrize("processor", [0, 1])
 def test_cpus_are_enforced(processor: int, look) -> None:

@@ -123,6 +123,7 @@ def test_default_devices_stay(ruled: Callable[..., Answers]) -> None:
     assert ruled(*RULES).deed(actions.opened("/dev/null", "+")).error == ""
 
 
+@pytest.mark.proves("linux.resources.devices")
 def test_allow_all(ruled: Callable[..., Answers]) -> None:
     """ "type: a (all)": one entry without type and numbers means every device."""
     answers = ruled(DeviceRule(allow=True, type="a", access="rwm"))

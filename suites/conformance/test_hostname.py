@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from msgspec.structs import replace
 
 from hostabi.oci import actions, bundle
@@ -13,6 +14,7 @@ FILE = actions.read("/proc/sys/kernel/hostname")
 DOMAIN = "example.test"
 
 
+@pytest.mark.proves("hostname")
 def test_inside(look) -> None:
     """ "hostname ... as seen by processes running inside the container." """
     answers = look(bundle.base("inside"), actions.REPORT, FILE)
@@ -28,11 +30,13 @@ def test_not_outside(look, outside, runtime: Runtime) -> None:
     assert now == outside.hostname
 
 
+@pytest.mark.proves("hostname")
 def test_longest(look) -> None:
     """The kernel takes 64 bytes (sethostname(2)), so a runtime has to."""
     assert look(bundle.base(LONGEST), actions.REPORT).report.hostname == LONGEST
 
 
+@pytest.mark.proves("domainname")
 def test_domainname(look, outside, runtime: Runtime) -> None:
     """ "domainname", since version 1.1.0 of the specification."""
     if runtime.specification() < (1, 1):

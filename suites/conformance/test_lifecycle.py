@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import signal
 
+import pytest
+
 from hostabi.oci import actions, bundle
 from hostabi.oci.driver import Runtime
 
@@ -44,6 +46,7 @@ def test_identifier_is_unique(runtime: Runtime) -> None:
         assert made.state().status == "created"
 
 
+@pytest.mark.proves("process.args", "process.env", "process.cwd", "process.oomScoreAdj")
 def test_process(look) -> None:
     """config.md, "Process": args, env and cwd are those of the program."""
     config = bundle.process(

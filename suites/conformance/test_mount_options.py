@@ -62,6 +62,7 @@ def special(look) -> Asked:
     return lambda: look(SPECIAL, *QUESTIONS)
 
 
+@pytest.mark.proves("mounts.options:tmpcopyup")
 def test_tmpcopyup(special: Asked, runtime: Runtime) -> None:
     """ "tmpcopyup: copy up the contents to a tmpfs"."""
     mount = special().report.mount("/etc")
@@ -70,6 +71,7 @@ def test_tmpcopyup(special: Asked, runtime: Runtime) -> None:
     assert special().deed(actions.fill("/etc/filled", 1 << 20)).error == "ENOSPC"
 
 
+@pytest.mark.proves("mounts.type:mqueue")
 def test_mqueue(special: Asked) -> None:
     """A mount of type mqueue shows the queues of the container's ipc namespace."""
     assert special().deed(QUEUE).error == ""
@@ -77,6 +79,9 @@ def test_mqueue(special: Asked) -> None:
     assert special().deed(actions.listed("/dev/mqueue")).data == "hostabi"
 
 
+@pytest.mark.proves(
+    "mounts.options:ptmxmode=0644", "mounts.options:mode=0600", "mounts.options:gid=7"
+)
 def test_devpts_options(special: Asked) -> None:
     """ "newinstance", "ptmxmode", "mode" and "gid" of devpts: the first terminal is number 0."""
     mode, *_ = special().deed(actions.stat("/dev/pts/ptmx")).data.split()
@@ -85,23 +90,27 @@ def test_devpts_options(special: Asked) -> None:
     assert (mode, gid) == ("20600", "7")
 
 
+@pytest.mark.proves("mounts.options:hidepid=2")
 def test_proc_options(special: Asked) -> None:
     """ "hidepid=2": an ordinary user sees no processes of others."""
     opened = [deed for deed in special().deeds if deed.arguments[:1] == ("/proc/1/status",)]
     assert [deed.error for deed in opened] == ["ENOENT"]
 
 
+@pytest.mark.proves("mounts.options:ro")
 def test_sysfs_read_only(special: Asked) -> None:
     """The option "ro" on sysfs: nothing of the kernel can be set."""
     assert special().deed(actions.opened("/sys/kernel/rcu_expedited", "w")).error == "EROFS"
 
 
+@pytest.mark.proves("mounts.options:ro", "mounts.destination:/mnt/made/on/the/way")
 def test_destination_is_made(special: Asked) -> None:
     """ "The runtime MUST create" a destination that is not there, with the folders above."""
     wanted = actions.write("/mnt/made/on/the/way/file", "x", create=True)
     assert special().deed(wanted).error == "EROFS"
 
 
+@pytest.mark.proves("mounts.source:/tmp/hostabi-no-such")
 def test_missing_source(visit) -> None:
     """A bind mount of what does not exist is an error, and nothing runs."""
     mount = Mount(destination="/mnt/x", source="/tmp/hostabi-no-such", options=("bind",))
@@ -110,6 +119,7 @@ def test_missing_source(visit) -> None:
     assert b'"action"' not in seen.step.done.stdout
 
 
+@pytest.mark.proves("mounts.destination:/absolute/one", "mounts.destination:/srv/climbing/two")
 def test_symlinked_destination(runtime: Runtime) -> None:
     """A link in the root is followed within the root, also one that is absolute or climbs."""
     setup = "ln -s /mnt rootfs/absolute; ln -s ../../../../../../opt rootfs/srv/climbing"
@@ -141,6 +151,7 @@ def known_options(runtime: Runtime) -> frozenset[str]:
     return frozenset(map(str, listed)) if isinstance(listed, list) else frozenset()
 
 
+@pytest.mark.proves("mounts.options:rbind")
 def test_rbind_takes_what_is_below(tree: str, runtime: Runtime) -> None:
     """ "rbind" brings the mounts below, and "bind" does not."""
     config = bundle.mounted(
@@ -153,6 +164,7 @@ def test_rbind_takes_what_is_below(tree: str, runtime: Runtime) -> None:
     assert "/mnt/one/below" not in targets
 
 
+@pytest.mark.proves("mounts.options:r{option}", "mounts.options:{option}")
 @pytest.mark.parametrize("option", ["ro", "nosuid", "nodev", "noexec"])
 def test_recursive_option(option: str, tree: str, runtime: Runtime) -> None:
     """ "rro", "rnosuid", "rnodev", "rnoexec": for the mounts below too: mount_setattr(2)."""
@@ -180,6 +192,7 @@ def needs_mount_setattr(runtime: Runtime) -> None:
         unsupported("this kernel has no mount_setattr(2)")
 
 
+@pytest.mark.proves("mounts.options:idmap")
 @pytest.mark.parametrize("kind", ["mappings", "container"])
 def test_idmapped(kind: str, runtime: Runtime) -> None:
     """ "uidMappings", "gidMappings": other owners in this mount alone; with "idmap" and none of
@@ -216,6 +229,7 @@ def needs_idmap(runtime: Runtime) -> None:
         unsupported(f"{runtime.name} does not claim idmap mounts")
 
 
+@pytest.mark.proves("linux.mountLabel")
 def test_mount_label(runtime: Runtime) -> None:
     """config-linux.md, "Mount Label": the context of SELinux for the container's mounts."""
     try:

@@ -69,6 +69,7 @@ def many(look) -> Asked:
     return lambda: look(MANY, *QUESTIONS)
 
 
+@pytest.mark.proves("mounts.destination:{target}")
 @pytest.mark.parametrize(
     ("target", "kind"),
     [
@@ -132,34 +133,40 @@ def test_rw_mount_can_be_written(many: Asked) -> None:
     assert many().deed(execute).error == ""
 
 
+@pytest.mark.proves("mounts.options:ro")
 def test_ro(many: Asked) -> None:
     """Mount options, "ro": MS_RDONLY of mount(2)."""
     assert many().deed(actions.write("/mnt/ro/file", "x", create=True)).error == "EROFS"
 
 
+@pytest.mark.proves("mounts.options:nodev")
 def test_nodev(many: Asked) -> None:
     """Mount options, "nodev": the device can be made, not opened."""
     assert many().deed(node("nodev")).error == ""
     assert many().deed(actions.opened("/mnt/nodev/null", "w")).error == "EACCES"
 
 
+@pytest.mark.proves("mounts.options:noexec")
 def test_noexec(many: Asked) -> None:
     """Mount options, "noexec"."""
     _copy, execute = program("noexec")
     assert many().deed(execute).error == "EACCES"
 
 
+@pytest.mark.proves("mounts.options:nosuid")
 def test_nosuid(many: Asked) -> None:
     """Mount options, "nosuid": the set-uid bit has no effect; without the option it has."""
     users = [deed.value for deed in many().deeds if deed.action == "identity"]
     assert users == [0, 1000]
 
 
+@pytest.mark.proves("mounts.options:noatime")
 def test_noatime(many: Asked) -> None:
     """Mount options, "noatime"."""
     assert "noatime" in many().report.mount("/mnt/noatime").flags
 
 
+@pytest.mark.proves("mounts.options:size=64k", "mounts.options:mode=0710")
 def test_data_reaches_the_filesystem(many: Asked) -> None:
     """ "options ... filesystem-specific": size and mode of a tmpfs, the size enforced."""
     filled = many().deed(actions.fill("/mnt/sized/file", 1 << 20))
@@ -167,6 +174,7 @@ def test_data_reaches_the_filesystem(many: Asked) -> None:
     assert many().deed(actions.stat("/mnt/sized")).data.split()[0] == "40710"
 
 
+@pytest.mark.proves("mounts.destination:/mnt/twice")
 def test_listed_order(many: Asked) -> None:
     """ "The runtime MUST mount entries in the listed order": the later one is on top."""
     assert many().deed(actions.fill("/mnt/twice/file", 1 << 20)).value == 128 << 10
@@ -177,6 +185,7 @@ def test_listed_order(many: Asked) -> None:
 READONLY = replace(bundle.base(), root=replace(bundle.base().root, readonly=True))
 
 
+@pytest.mark.proves("root.readonly")
 def test_readonly_root(look) -> None:
     """Root, "readonly": nothing of the root can be written, the mounts in it still can."""
     answers = look(
@@ -199,6 +208,7 @@ def test_root_is_all_there_is(look) -> None:
     assert answers.deed(actions.opened("/runtimes")).error == "ENOENT"
 
 
+@pytest.mark.proves("mounts.options:ro", "mounts.destination:/mnt/write")
 def test_bind_mounts(runtime: Runtime) -> None:
     """Mount options, "bind" and "rbind": the same file, and read-only where so asked."""
     runtime.agent.write("/tmp/hostabi-bound", b"from outside")

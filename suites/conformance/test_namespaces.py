@@ -24,6 +24,7 @@ INHERITED = ("network", "ipc", "uts", "cgroup", "pid")
 QUESTIONS = (actions.REPORT, actions.listed("/proc"), actions.listed("/sys/class/net"))
 
 
+@pytest.mark.proves("linux.namespaces.type:{kind}")
 @pytest.mark.parametrize("kind", LINKS)
 def test_listed_is_new(kind: str, look, outside) -> None:
     """ "...without a path, a new namespace of the type MUST be created." """
@@ -40,6 +41,7 @@ def test_unlisted_is_inherited(kind: str, look, outside) -> None:
     assert inside.namespaces[LINKS[kind]] == outside.namespaces[LINKS[kind]]
 
 
+@pytest.mark.proves("linux.namespaces.type:pid")
 def test_pid_hides_others(look) -> None:
     """ "pid: processes inside the container will only be able to see other processes inside
     the same container." """
@@ -50,6 +52,7 @@ def test_pid_hides_others(look) -> None:
     assert [name for name in names if name.isdigit()] == ["1"]
 
 
+@pytest.mark.proves("linux.namespaces.type:network")
 def test_network_has_its_own_stack(look) -> None:
     """ "network: the container will have its own network stack": nothing but a loopback."""
     answers = look(bundle.base(), *QUESTIONS)
@@ -59,6 +62,7 @@ def test_network_has_its_own_stack(look) -> None:
     assert not [name for name in names if name.startswith(("eth", "ens", "enp"))]
 
 
+@pytest.mark.proves("linux.namespaces.type:cgroup")
 def test_cgroup_view_starts_at_own_group(look) -> None:
     """ "cgroup: the container will have an isolated view of the cgroup hierarchy." """
     lines = look(bundle.base(), *QUESTIONS).report.cgroup.splitlines()
@@ -66,6 +70,7 @@ def test_cgroup_view_starts_at_own_group(look) -> None:
     assert {line.split(":", 2)[2] for line in lines} == {"/"}
 
 
+@pytest.mark.proves("linux.namespaces.path")
 def test_joined_by_path(runtime: Runtime) -> None:
     """ "path: namespace file ... the runtime MUST place the container process in the namespace
     associated with that path." """
@@ -95,6 +100,7 @@ OWNER = (
 )
 
 
+@pytest.mark.proves("linux.uidMappings", "linux.namespaces.type:user")
 def test_user_ids_are_mapped(look, outside) -> None:
     """ "uidMappings ... containerID, hostID, size": root inside, nobody special outside."""
     inside = look(USER, *OWNER).report

@@ -64,6 +64,7 @@ def test_masked(path: str, masked: Asked, runtime: Runtime) -> None:
         assert (seen.error, seen.value) == ("", 0)
 
 
+@pytest.mark.proves("linux.maskedPaths:/etc/passwd")
 def test_masked_file_of_the_root(masked: Asked) -> None:
     """A file of the container's own root is masked as well."""
     assert (masked().deed(actions.read(FILE)).error, masked().deed(actions.read(FILE)).value) == (
@@ -72,12 +73,14 @@ def test_masked_file_of_the_root(masked: Asked) -> None:
     )
 
 
+@pytest.mark.proves("linux.maskedPaths:/var")
 def test_masked_folder_of_the_root(masked: Asked) -> None:
     """A folder is empty, and nothing can be put into it."""
     assert masked().deed(actions.listed(FOLDER)).value == 0
     assert masked().deed(actions.write(f"{FOLDER}/file", "x", create=True)).error == "EROFS"
 
 
+@pytest.mark.proves("linux.readonlyPaths:{path}")
 @pytest.mark.parametrize("path", bundle.READONLY)
 def test_readonly_flag(path: str, masked: Asked, runtime: Runtime) -> None:
     """ "readonlyPaths ... will be set as readonly": a mount of its own, read-only."""
@@ -85,6 +88,7 @@ def test_readonly_flag(path: str, masked: Asked, runtime: Runtime) -> None:
     assert "ro" in masked().report.mount(path).flags
 
 
+@pytest.mark.proves("linux.readonlyPaths:/proc/sys", "linux.readonlyPaths:/etc")
 def test_readonly_is_enforced(masked: Asked) -> None:
     """Below /proc/sys nothing can be written, nor in a folder of the root."""
     assert masked().deed(actions.write("/proc/sys/kernel/hostname", "x")).error == "EROFS"

@@ -50,6 +50,7 @@ def swap_limit(answers: Answers) -> str:
     return value.strip()
 
 
+@pytest.mark.proves("linux.resources.memory.swap")
 def test_swap_beyond_memory(look) -> None:
     """ "swap: sets limit of memory+Swap usage": on v2 what is beyond memory."""
     assert swap_limit(look(SWAPPING, actions.REPORT)) == str(32 * MIB)
@@ -62,6 +63,7 @@ def test_minus_one_is_unlimited(look) -> None:
     assert swap_limit(answers) == "max"
 
 
+@pytest.mark.proves("linux.resources.unified")
 def test_unified(look) -> None:
     """ "unified: cgroup v2 parameters": each file as written, and one of them at work."""
     more = actions.fork(64)
@@ -71,6 +73,7 @@ def test_unified(look) -> None:
     assert answers.deed(more).error == "EAGAIN"
 
 
+@pytest.mark.proves("linux.resources.unified")
 @pytest.mark.parametrize("name", ["no-such-controller.max", "memory.no-such-file"])
 def test_unified_unknown_file(name: str, visit) -> None:
     """ "The OCI runtime MUST generate an error" for what the hierarchy does not have."""
@@ -93,6 +96,7 @@ def hugetlb(runtime: Runtime, controllers) -> Iterator[str]:
     runtime.agent.write(HUGE_PAGES, b"0", create=False)
 
 
+@pytest.mark.proves("linux.resources.hugepageLimits")
 def test_hugepage_limit(hugetlb: str, runtime: Runtime) -> None:
     """ "limit in bytes of hugepagesize": the first page is had, the second is refused.
 
@@ -140,6 +144,12 @@ def throttled(disk: tuple[int, int]) -> Config:
     return bundle.resources(config, block_io=limits, devices=(allowed,))
 
 
+@pytest.mark.proves(
+    "linux.resources.blockIO.throttleReadBpsDevice",
+    "linux.resources.blockIO.throttleReadIOPSDevice",
+    "linux.resources.blockIO.throttleWriteBpsDevice",
+    "linux.resources.blockIO.throttleWriteIOPSDevice",
+)
 def test_throttle(disk: tuple[int, int], look) -> None:
     """ "throttleReadBpsDevice" and its kin: io.max, and what is read beyond the rate waits."""
     pull = actions.pull("/disk", RATE)
@@ -155,6 +165,7 @@ def test_throttle(disk: tuple[int, int], look) -> None:
     assert answers.deed(pull).value > 500
 
 
+@pytest.mark.proves("linux.resources.blockIO.weight")
 def test_block_weight(controllers, look) -> None:
     """ "weight: specifies per-cgroup weight", where a kernel shares a disk by weight."""
     if "io" not in controllers:
@@ -203,6 +214,7 @@ def test_needs_hardware(name: str, needed: str, runtime: Runtime) -> None:
     raise AssertionError(f"a machine with {needed}: write the test of this property")
 
 
+@pytest.mark.proves("linux.memoryPolicy")
 def test_memory_policy(runtime: Runtime, look) -> None:
     """ "Memory policy": where memory comes from, as numa_maps of proc(5) tells for each mapping."""
     linux = runtime.features().get("linux")

@@ -66,12 +66,14 @@ def limited(look) -> Asked:
     return lambda: look(config, *QUESTIONS)
 
 
+@pytest.mark.proves("process.rlimits.type:{kind}")
 @pytest.mark.parametrize("kind", LIMITS)
 def test_value(kind: str, limited: Asked) -> None:
     """ "The runtime MUST ... getrlimit(3) ... MUST succeed": soft and hard as in the file."""
     assert limited().report.rlimits[kind] == LIMITS[kind]
 
 
+@pytest.mark.proves("process.rlimits.type:RLIMIT_NOFILE")
 def test_nofile(limited: Asked) -> None:
     """Descriptors end at the soft limit, with EMFILE."""
     tried = limited().deed(actions.descriptors(100))
@@ -79,6 +81,7 @@ def test_nofile(limited: Asked) -> None:
     assert tried.value <= LIMITS["RLIMIT_NOFILE"][0] - 3
 
 
+@pytest.mark.proves("process.rlimits.type:RLIMIT_FSIZE")
 def test_fsize(limited: Asked) -> None:
     """A file ends at the soft limit, with EFBIG where SIGXFSZ is ignored."""
     tried = limited().deed(actions.fill("/tmp/file", 1 * MIB))
@@ -90,6 +93,7 @@ def test_memlock(limited: Asked) -> None:
     assert limited().deed(actions.lock(1)).error == "ENOMEM"
 
 
+@pytest.mark.proves("process.rlimits.type:RLIMIT_NPROC")
 def test_nproc(limited: Asked) -> None:
     """A user's processes end at the soft limit, with EAGAIN."""
     tried = limited().deed(actions.fork(20, uid=4321))
@@ -98,6 +102,7 @@ def test_nproc(limited: Asked) -> None:
     assert tried.value == LIMITS["RLIMIT_NPROC"][0] - 1
 
 
+@pytest.mark.proves("process.rlimits.type:RLIMIT_CPU")
 def test_cpu(look) -> None:
     """Processor time beyond the soft limit is SIGXCPU.
 
@@ -108,6 +113,7 @@ def test_cpu(look) -> None:
     assert look(config, actions.spin(8000)).deed(actions.spin(8000)).signal == signal.SIGXCPU
 
 
+@pytest.mark.proves("process.rlimits.type:RLIMIT_AS", "process.rlimits.type:RLIMIT_DATA")
 def test_address_space(limited: Asked) -> None:
     """RLIMIT_AS bounds all mappings and RLIMIT_DATA the writable ones, with ENOMEM."""
     assert limited().deed(BEYOND_AS).error == "ENOMEM"

@@ -5,10 +5,12 @@ from __future__ import annotations
 import pytest
 
 from hostabi.oci import actions, bundle
-from hostabi.oci.driver import Runtime
+from hostabi.oci.driver import Runtime, Visit
 from hostabi.oci.records import Config, SyscallRule
 from hostabi.pytest_plugin import unsupported
+from hostabi.syscalls import table
 
+SET_MODE_FILTER, NEW_LISTENER, KILLABLE = 1, 1 << 3, 1 << 5
 METADATA = "what the listener is to know"
 NOTIFIED = "timer_getoverrun"
 LOGGED = "timer_delete"
@@ -33,13 +35,16 @@ def notified(path: str, *flags: str) -> Config:
 
 
 def needs_notify(runtime: Runtime) -> None:
-    """Unsupported where the runtime refuses the action as one that it does not know."""
-    rule = SyscallRule(names=(NOTIFIED,), action="SCMP_ACT_NOTIFY")
-    visit = runtime.run(bundle.seccomp(bundle.base(), rule), actions.identity())
-    if "SCMP_ACT_NOTIFY" in visit.error and "listener" not in visit.error.lower():
-        unsupported(f"{runtime.name} does not know SCMP_ACT_NOTIFY")
+    """Unsupported where the runtime knows the action, perhaps, but no listener."""
+    if runtime.specification() < (1, 1) or not known(runtime, "actions", "SCMP_ACT_NOTIFY"):
+        unsupported(f"{runtime.name} does not claim the listener of version 1.1")
 
 
+@pytest.mark.proves(
+    "linux.seccomp.syscalls.action:SCMP_ACT_NOTIFY",
+    "linux.seccomp.listenerPath",
+    "linux.seccomp.listenerMetadata",
+)
 def test_notify(runtime: Runtime) -> None:
     """ "SCMP_ACT_NOTIFY", "listenerPath": the listener's answer is the call's, be it a value, an
     error, or that the kernel shall do it; and it was told which container that is."""
@@ -64,32 +69,47 @@ def test_listener_that_is_not_there(runtime: Runtime) -> None:
     assert not runtime.run(notified(f"{runtime.work}/nobody.socket"), actions.identity()).ok
 
 
+@pytest.mark.proves("linux.seccomp.flags")
 @pytest.mark.parametrize("flag", ["SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV"])
 def test_wait_killable(flag: str, runtime: Runtime) -> None:
     """The flag: once the listener has the call, only a deadly signal ends the wait."""
     needs_notify(runtime)
     if not known(runtime, "knownFlags", flag) or not known(runtime, "supportedFlags", flag):
         unsupported(f"{runtime.name} does not know {flag}, by its features")
+    # Of linux/seccomp.h: known flags and no filter are EFAULT, an unknown flag EINVAL.
+    number = str(table.number("seccomp"))
+    said = runtime.probe("try", number, str(SET_MODE_FILTER), str(NEW_LISTENER | KILLABLE), "0")
+    if b'"errno":22' in said.done.stdout:
+        unsupported(f"this kernel has no {flag}")
     with runtime.listener("plain") as listener:
         plain = runtime.run(notified(listener.socket), INTERRUPTED).answers.deed(INTERRUPTED)
     assert plain.error == "EINTR"
     with runtime.listener("killable") as listener:
         visit = runtime.run(notified(listener.socket, flag), INTERRUPTED)
-        if not visit.ok and flag in visit.error:
-            unsupported(f"{runtime.name} refuses {flag}: {visit.error.splitlines()[-1]}")
+        needs_flags(runtime, visit)
         assert visit.answers.deed(INTERRUPTED).value == 4
+
+
+def needs_flags(runtime: Runtime, visit: Visit) -> None:
+    """Unsupported where the runtime says itself that it supports no flags, or not this one."""
+    said = visit.error.lower()
+    if "flag" in said and ("support" in said or "not known" in said or "unknown" in said):
+        unsupported(f"{runtime.name} refuses the flag: {visit.error.strip().splitlines()[-1]}")
 
 
 def logged(runtime: Runtime, config: Config, call: actions.Action) -> tuple[str, bool]:
     """How the call ended, and whether the kernel's log has a new record of a filter."""
     dmesg = ["/bin/busybox", "dmesg"]
     runtime.agent.command([*dmesg, "-c"])
-    error = runtime.run(config, call).answers.deed(call).error
+    visit = runtime.run(config, call)
+    needs_flags(runtime, visit)
+    error = visit.answers.deed(call).error
     text = runtime.agent.command(dmesg).stdout.decode("utf-8", "replace")
     # type=1326: AUDIT_SECCOMP of linux/audit.h.
     return error, "type=1326" in text
 
 
+@pytest.mark.proves("linux.seccomp.syscalls.action:SCMP_ACT_LOG")
 def test_log(runtime: Runtime) -> None:
     """ "SCMP_ACT_LOG": the call is made, and the kernel's log tells of it."""
     call = actions.attempt(LOGGED, 1 << 20)
@@ -98,6 +118,7 @@ def test_log(runtime: Runtime) -> None:
     assert logged(runtime, bundle.seccomp(bundle.base(), rule), call) == ("EINVAL", True)
 
 
+@pytest.mark.proves("linux.seccomp.flags")
 def test_flag_log(runtime: Runtime) -> None:
     """ "SECCOMP_FILTER_FLAG_LOG": all actions but ALLOW are told in the kernel's log."""
     call = actions.attempt(LOGGED, 1 << 20)
@@ -107,16 +128,21 @@ def test_flag_log(runtime: Runtime) -> None:
     assert logged(runtime, flagged, call) == ("EXDEV", True)
 
 
-def test_flag_spec_allow(runtime: Runtime, look) -> None:
+@pytest.mark.proves("linux.seccomp.flags")
+def test_flag_spec_allow(runtime: Runtime, look, visit) -> None:
     """ "SECCOMP_FILTER_FLAG_SPEC_ALLOW": the filter brings no mitigation of speculation."""
     field = "Speculation_Store_Bypass"
-    plain = look(bundle.seccomp(bundle.base()), actions.REPORT).report.field(field)
+    # No flags at all leave the choice to the runtime.
+    other = bundle.seccomp(bundle.base(), flags=("SECCOMP_FILTER_FLAG_LOG",))
+    needs_flags(runtime, visit(other, actions.REPORT))
+    plain = look(other, actions.REPORT).report.field(field)
     if "mitigated" not in plain:
         unsupported(f"nothing to allow here: without the flag it is {plain or 'not told'}")
     flagged = bundle.seccomp(bundle.base(), flags=("SECCOMP_FILTER_FLAG_SPEC_ALLOW",))
     assert "mitigated" not in look(flagged, actions.REPORT).report.field(field)
 
 
+@pytest.mark.proves("linux.seccomp.flags")
 def test_flag_unknown(runtime: Runtime) -> None:
     """A flag that is none of the specification's is an error, and not a filter without it."""
     flagged = bundle.seccomp(bundle.base(), flags=("SECCOMP_FILTER_FLAG_NO_SUCH",))

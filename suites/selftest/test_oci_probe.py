@@ -171,3 +171,35 @@ def test_missing_answers_are_told() -> None:
         answers.deed(actions.opened("/y"))
     with pytest.raises(seen.ProbeOutputError, match="no report"):
         _ = answers.report
+
+
+def test_what_no_filter_stops(probe: Path) -> None:
+    """Without a filter each way of making a call tells that it came back."""
+    asked = (
+        actions.in_thread("getppid"),
+        actions.trapped("getppid"),
+        actions.traced("getppid"),
+        actions.interrupted("getppid"),
+    )
+    answers = ask(probe, *asked)
+    assert [answers.deed(each).value for each in asked[:3]] == [2, -1, -1]
+    assert answers.deed(asked[3]).value > 0
+
+
+def test_what_is_shared_out(probe: Path) -> None:
+    """Processor time takes at least as long as it is, and memory that is held stays."""
+    asked = (actions.pace(30), actions.hold(3), actions.pull("/no-such-disk", 4096))
+    answers = ask(probe, *asked)
+    assert answers.deed(asked[0]).value >= 29
+    assert answers.deed(asked[1]).value == 3
+    assert answers.deed(asked[2]).error == "ENOENT"
+
+
+def test_listener_that_cannot_listen(probe: Path, tmp_path: Path) -> None:
+    """A socket that is there already is an error, and no process is left."""
+    path = tmp_path / "socket"
+    path.write_text("")
+    done = subprocess.run(
+        [probe, "listen", path, tmp_path / "state"], capture_output=True, timeout=60, check=True
+    )
+    assert seen.decode(done.stdout).deeds[0].error == "EADDRINUSE"

@@ -21,6 +21,7 @@ from hostabi.agent.records import Completed
 from hostabi.errors import CallError, GuestHangError, MachineError
 from hostabi.oci import bundle
 from hostabi.oci.actions import Action, command
+from hostabi.oci.broken import drop
 from hostabi.oci.records import Config
 from hostabi.oci.runtimes import MOUNT, ROOTFS, Entry, find
 from hostabi.oci.seen import Answers, decode
@@ -224,13 +225,17 @@ class Listener:
 
 @dataclass(frozen=True)
 class Runtime:
-    """A runtime bound to an agent. ``work`` is where bundles go in the guest, on tmpfs."""
+    """A runtime bound to an agent. ``work`` is where bundles go in the guest, on tmpfs.
+
+    ``drops`` is the property of config.json that it never sees, to try the tests themselves.
+    """
 
     entry: Entry
     agent: Commander
     work: str = "/work/oci"
     state: str = "/run/hostabi-oci"
     trees: str = MOUNT
+    drops: str = ""
 
     @property
     def name(self) -> str:
@@ -319,13 +324,20 @@ class Runtime:
             if made.status or made.timed_out:
                 said = made.stderr.decode("utf-8", "replace").strip()
                 raise CallError(said or f"status {made.status}", errno=0)
-            self.agent.write(f"{folder}/config.json", config.encode())
+            self.agent.write(f"{folder}/config.json", self._seen(config.encode()))
         except CallError as error:
             raise MachineError(
                 f"cannot make the bundle {folder}: {error.message}",
                 advice="the guest's memory may be full; the next test gets a fresh guest",
             ) from error
         return config
+
+    def _seen(self, content: bytes) -> bytes:
+        """The file as the runtime gets it."""
+        if not self.drops:
+            return content
+        document, _count = drop(msgspec.json.decode(content), self.drops)
+        return msgspec.json.encode(document)
 
     def run(self, config: Config, *actions: Action, setup: str = "") -> Visit:
         """Run the probe with ``actions`` in a container of its own, to its end."""
@@ -366,7 +378,7 @@ class Runtime:
         """
         identifier = _identifier(self.name)
         self.prepare(bundle.base(), identifier)
-        self.agent.write(f"{self.work}/{identifier}/config.json", content)
+        self.agent.write(f"{self.work}/{identifier}/config.json", self._seen(content))
         step = self.invoke("run", f"--bundle={self.work}/{identifier}", identifier)
         known = self.invoke("state", identifier).ok
         self._discard(identifier, gone=not known)
@@ -414,9 +426,11 @@ def _identifier(name: str) -> str:
     return f"{name}-{next(_IDENTIFIERS)}"
 
 
-def runtime(spec: str, agent: Commander) -> Runtime:
+def runtime(spec: str, agent: Commander, *, drops: str = "") -> Runtime:
     """The runtime called ``spec``, bound to an agent whose machine has the runtimes' disk.
+
+    It never sees the property ``drops`` of config.json.
 
     Raises InputError for an unknown runtime.
     """
-    return Runtime(find(spec), agent)
+    return Runtime(find(spec), agent, drops=drops)
