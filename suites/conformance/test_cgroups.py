@@ -163,7 +163,6 @@ WRITABLE = replace(
 )
 
 
-@pytest.mark.proves("linux.uidMappings")
 def test_ownership(look, controllers) -> None:
     """ "Cgroup ownership": where the hierarchy is mounted writable in a user namespace, the runtime
     may give the group to its root, who can then make groups below; read-only, nobody can."""

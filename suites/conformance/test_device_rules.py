@@ -108,6 +108,15 @@ def test_open(name: str, ruled: Callable[..., Answers]) -> None:
     assert ruled(*RULES).deed(action).error == end
 
 
+@pytest.mark.proves("linux.resources.devices")
+def test_what_is_not_allowed(ruled: Callable[..., Answers]) -> None:
+    """All that no entry allows, or a later one denies, at once."""
+    answers = ruled(*RULES)
+    denied = {name for name, (_action, end) in OPENED.items() if end == DENIED}
+    refused = {name for name in OPENED if answers.deed(OPENED[name][0]).error == DENIED}
+    assert denied - {"r-not-rw"} <= refused
+
+
 def test_mknod_as_listed(ruled: Callable[..., Answers]) -> None:
     """ "access: m (mknod)"."""
     assert ruled(*RULES).deed(made(3)).error == ""
@@ -123,7 +132,6 @@ def test_default_devices_stay(ruled: Callable[..., Answers]) -> None:
     assert ruled(*RULES).deed(actions.opened("/dev/null", "+")).error == ""
 
 
-@pytest.mark.proves("linux.resources.devices")
 def test_allow_all(ruled: Callable[..., Answers]) -> None:
     """ "type: a (all)": one entry without type and numbers means every device."""
     answers = ruled(DeviceRule(allow=True, type="a", access="rwm"))

@@ -9,22 +9,18 @@ from hostabi.oci.driver import Runtime
 from hostabi.oci.records import Config, Mount
 
 OUTER = "/work/oci/outer"
-CROSSING = {
-    "rshared": (True, True),
-    "rslave": (True, False),
-    "rprivate": (False, False),
-}
+CROSSING = {"shared": (True, True), "slave": (True, False), "private": (False, False)}
 """Whether a mount made outside comes inside, and one made inside goes outside."""
 LATE = actions.listed("/mnt/outer/late")
 INNER = actions.call("mount", "inner", "/mnt/outer/inner", "tmpfs", 0, 0)
 
 
-def crossing(propagation: str) -> Config:
+def crossing(root: str, *own: str) -> Config:
     """A container that may mount, with a folder that the outside shares."""
     names = (*bundle.CAPABILITIES, "CAP_SYS_ADMIN")
     config = bundle.process(bundle.base(), capabilities=bundle.capabilities(names))
-    outer = Mount(destination="/mnt/outer", source=OUTER, options=("rbind", propagation))
-    return bundle.linux(bundle.mounted(config, outer), rootfs_propagation=propagation)
+    outer = Mount(destination="/mnt/outer", source=OUTER, options=("rbind", *own))
+    return bundle.linux(bundle.mounted(config, outer), rootfs_propagation=root)
 
 
 # All in one mount namespace, that of the runtime: its outer folder is a mount that is shared. The
@@ -48,19 +44,31 @@ true
 """
 
 
-@pytest.mark.parametrize("propagation", CROSSING)
-def test_crossing(propagation: str, runtime: Runtime) -> None:
-    """ "rootfsPropagation" and a mount's own: shared goes both ways, slave comes in only, and
-    private neither: mount_namespaces(7)."""
+def crossed(runtime: Runtime, config: Config) -> tuple[bool, bool]:
+    """Which mounts crossed, as CROSSING has it."""
     wait = actions.signal()
-    visit = runtime.script(crossing(propagation), OUTSIDE, wait, LATE, INNER, wait)
-    answers = visit.answers
-    assert answers.deed(INNER).error == ""
-    came = answers.deed(LATE).data == "seen"
-    went = visit.step.done.stdout.decode().strip() != "0"
-    assert (came, went) == CROSSING[propagation]
+    visit = runtime.script(config, OUTSIDE, wait, LATE, INNER, wait)
+    assert visit.answers.deed(INNER).error == ""
+    came = visit.answers.deed(LATE).data == "seen"
+    return came, visit.step.done.stdout.decode().strip() != "0"
 
 
+@pytest.mark.proves("linux.rootfsPropagation", unless=("slave", "private"))
+@pytest.mark.parametrize("propagation", CROSSING)
+def test_root_is_crossed(propagation: str, runtime: Runtime) -> None:
+    """ "rootfsPropagation" is that of the mounts too: shared goes both ways, slave comes in only,
+    and private neither: mount_namespaces(7)."""
+    assert crossed(runtime, crossing(f"r{propagation}")) == CROSSING[propagation]
+
+
+@pytest.mark.proves("mounts.options:r{propagation}")
+@pytest.mark.parametrize("propagation", ["slave", "private"])
+def test_mount_is_crossed(propagation: str, runtime: Runtime) -> None:
+    """Below a root that is shared a mount's own option is what counts."""
+    assert crossed(runtime, crossing("shared", f"r{propagation}")) == CROSSING[propagation]
+
+
+@pytest.mark.proves("linux.rootfsPropagation", unless=("private", "slave"))
 @pytest.mark.parametrize("propagation", ["shared", "unbindable", "private", "slave"])
 def test_root(propagation: str, look) -> None:
     """ "rootfsPropagation": the root's own, as proc_pid_mountinfo(5) tells it.
