@@ -83,4 +83,13 @@ void do_thread(int argc, char **argv);
 void do_trace(int argc, char **argv);
 void do_trap(int argc, char **argv);
 
+/* probe_process.c: deeds about the process itself. */
+void do_clock(int argc, char **argv);
+void do_exit(int argc, char **argv);
+void do_into(int argc, char **argv);
+void do_scheduler(int argc, char **argv);
+void do_stdin(int argc, char **argv);
+void do_terminal(int argc, char **argv);
+void do_window(int argc, char **argv);
+
 #endif

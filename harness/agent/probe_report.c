@@ -329,6 +329,7 @@ void report(int argc, char **argv)
 	json_text("hostname", system.nodename);
 	json_text("domainname", system.domainname);
 	json_text("release", system.release);
+	json_text("machine", system.machine);
 	json_open("arguments", '[');
 	for (int i = 0; i < argc; i++)
 		json_text(NULL, argv[i]);

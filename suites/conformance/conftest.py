@@ -83,3 +83,31 @@ def controllers(runtime: Runtime) -> frozenset[str]:
     except CallError:
         unsupported("this machine has no cgroup v2 hierarchy at /sys/fs/cgroup")
     return frozenset(listed.decode().split())
+
+
+@pytest.fixture
+def refused(visit: Callable[..., Visit]) -> Callable[..., Visit]:
+    """A bundle that must be an error (config.md, "Valid values"): refused, with a message, and
+    without the program having run."""
+
+    def refusal(config: Config, *actions: Action) -> Visit:
+        seen = visit(config, *actions)
+        assert not seen.ok, f"this bundle was run:\n{config.encode().decode()}"
+        assert b'"action"' not in seen.step.done.stdout
+        assert seen.error.strip() or seen.step.done.stdout.strip(), "refused without a word"
+        return seen
+
+    return refusal
+
+
+@pytest.fixture
+def since(runtime: Runtime) -> Callable[..., None]:
+    """Ends a test as unsupported when the runtime claims no such version of the specification."""
+
+    def claimed(*version: int) -> None:
+        known = runtime.specification()
+        if known < version:
+            wanted = ".".join(map(str, version))
+            unsupported(f"{runtime.name} does not claim version {wanted} of the specification")
+
+    return claimed

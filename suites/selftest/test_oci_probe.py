@@ -7,6 +7,8 @@ import resource
 import signal
 import socket
 import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -203,3 +205,60 @@ def test_listener_that_cannot_listen(probe: Path, tmp_path: Path) -> None:
         [probe, "listen", path, tmp_path / "state"], capture_output=True, timeout=60, check=True
     )
     assert seen.decode(done.stdout).deeds[0].error == "EADDRINUSE"
+
+
+def test_answers_into_a_file(probe: Path, tmp_path: Path) -> None:
+    """What comes after is appended to the file, and ends with the status asked for."""
+    file = tmp_path / "log"
+    words = actions.command((actions.into(str(file)), actions.stdin(), actions.leave(7)))[1:]
+    for text in (b"first\n", b""):
+        done = subprocess.run(
+            [probe, *words], input=text, capture_output=True, timeout=60, check=False
+        )
+        assert (done.returncode, done.stdout) == (7, b"")
+    deeds = seen.decode(file.read_bytes()).deeds
+    assert [(each.action, each.data) for each in deeds if each.action == "stdin"] == [
+        ("stdin", "first\n"),
+        ("stdin", ""),
+    ]
+    refused = actions.into("/no/such/folder/log")
+    assert ask(probe, refused).deed(refused).error == "ENOENT"
+
+
+def test_clocks_and_scheduling(probe: Path) -> None:
+    """The same as Python is told by the kernel."""
+    clock = actions.clock(time.CLOCK_MONOTONIC)
+    before = time.clock_gettime(time.CLOCK_MONOTONIC) * 1000
+    answers = ask(probe, clock, actions.SCHEDULER, preexec_fn=lambda: os.nice(3))
+    after = time.clock_gettime(time.CLOCK_MONOTONIC) * 1000
+    assert before - 1 <= answers.deed(clock).value <= after
+    policy, flags, nice, priority, *_ = answers.deed(actions.SCHEDULER).data.split()
+    assert (int(policy), int(flags), int(nice), int(priority)) == (
+        os.sched_getscheduler(0),
+        0,
+        os.nice(0) + 3,
+        0,
+    )
+    assert ask(probe, actions.WINDOW, stdin=subprocess.DEVNULL).deed(actions.WINDOW).error
+
+
+def test_terminal_from_a_socket(probe: Path, tmp_path: Path) -> None:
+    """What the one who sends a terminal shows on it goes to the file."""
+    socket_path, output = tmp_path / "console", tmp_path / "output"
+    sender = (
+        "import array, fcntl, os, pty, socket, struct, termios\n"
+        "master, slave = os.openpty()\n"
+        "fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack('4H', 12, 34, 0, 0))\n"
+        f"ours = socket.socket(socket.AF_UNIX); ours.connect({str(socket_path)!r})\n"
+        "socket.send_fds(ours, [b'pty'], [master])\n"
+        "os.close(master)\n"
+        "os.setsid(); os.dup2(slave, 0); fcntl.ioctl(0, termios.TIOCSCTTY, 0); os.dup2(slave, 1)\n"
+        f"os.execv({str(probe)!r}, ['probe', 'window'])\n"
+    )
+    words = [probe, "terminal", socket_path, output, sys.executable, "-c", sender]
+    done = subprocess.run(words, capture_output=True, timeout=60, check=True)
+    assert done.stdout == b""
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline and not (output.exists() and output.read_bytes()):
+        time.sleep(0.01)
+    assert seen.decode(output.read_bytes()).deed(actions.WINDOW).data == "12 34 1"

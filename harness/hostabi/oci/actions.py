@@ -172,3 +172,30 @@ def identity() -> Action:
 def signal() -> Action:
     """Say that it is ready through the fifo /ready, then wait for a signal: the value."""
     return _action("signal", "/ready")
+
+
+def into(path: str) -> Action:
+    """Append the answers to this and all further actions to a file."""
+    return _action("into", path)
+
+
+def stdin(label: str = "") -> Action:
+    """All of the standard input, as the data; the label tells several answers apart."""
+    return _action("stdin", label)
+
+
+def leave(status: int) -> Action:
+    """End the probe at once with that status; there is no answer."""
+    return _action("exit", status)
+
+
+def clock(number: int) -> Action:
+    """The clock of that number in milliseconds (clock_gettime(2)), as the value."""
+    return _action("clock", number)
+
+
+WINDOW = _action("window")
+"""The terminal on the standard input: "rows columns own", own being 1 for a controlling one."""
+
+SCHEDULER = _action("scheduler")
+"""sched_getattr(2): "policy flags nice priority runtime deadline period", times in nanoseconds."""

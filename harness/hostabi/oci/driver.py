@@ -16,13 +16,14 @@ from pathlib import PurePosixPath
 from typing import Protocol
 
 import msgspec
+from msgspec.structs import replace
 
 from hostabi.agent.records import Completed
 from hostabi.errors import CallError, GuestHangError, MachineError
 from hostabi.oci import bundle
 from hostabi.oci.actions import Action, command
 from hostabi.oci.broken import drop
-from hostabi.oci.records import Config
+from hostabi.oci.records import Config, Process
 from hostabi.oci.runtimes import MOUNT, ROOTFS, Entry, find
 from hostabi.oci.seen import Answers, decode
 
@@ -88,6 +89,11 @@ class Step:
         """Whether it ended in order."""
         return self.done.status == 0
 
+    @property
+    def answers(self) -> Answers:
+        """What a probe that this command ran has said."""
+        return decode(self.done.stdout)
+
     def __str__(self) -> str:
         end = f"signal {self.done.signal}" if self.done.signal else f"status {self.done.status}"
         lines = [f"$ {shlex.join(self.argv)}", f"  {end}"]
@@ -124,7 +130,7 @@ class Visit:
         """What the probe said. Raises ContainerError, with bundle and command, if it did not."""
         if not self.step.ok:
             raise ContainerError(f"{self.step}\nconfig.json:\n{self.config.encode().decode()}")
-        return decode(self.step.done.stdout if self.output is None else self.output)
+        return self.step.answers if self.output is None else decode(self.output)
 
 
 @dataclass
@@ -177,6 +183,14 @@ class Container:
         step = self.verb(*words, check=check)
         self.deleted = self.deleted or step.ok
         return step
+
+    def execute(self, process: Process, *actions: Action, check: bool = True) -> Step:
+        """Run one more process in the container, to its end: ``exec``, which engines build on."""
+        if actions:
+            process = replace(process, args=command(actions))
+        path = f"{self.folder}/process.json"
+        self.runtime.agent.write(path, process.encode())
+        return self.verb("exec", f"--process={path}", self.id, check=check)
 
     def wait(self, pid: int) -> None:
         """Until the process ``pid`` of the guest has ended."""
@@ -242,9 +256,21 @@ class Runtime:
         """As in the catalogue."""
         return self.entry.name
 
-    def invoke(self, *words: str, detached: str = "", limit: int = _ANSWERS) -> Step:
-        """Run one command of the runtime, with its output going to the file ``detached``."""
+    def invoke(
+        self,
+        *words: str,
+        detached: str = "",
+        terminal: tuple[str, str] | None = None,
+        limit: int = _ANSWERS,
+    ) -> Step:
+        """Run one command of the runtime, with its output going to the file ``detached``.
+
+        ``terminal`` is a socket and a file: what a terminal sent to the first shows is
+        written to the second.
+        """
         argv = ("/" + self.entry.binary, *self._options(), *words)
+        if terminal:
+            argv = (f"{self.work}/probe", "terminal", *terminal, *argv)
         if detached:
             # What a created container inherits must not be our pipes: the agent
             # closes them when the command has ended.
@@ -339,13 +365,18 @@ class Runtime:
         document, _count = drop(msgspec.json.decode(content), self.drops)
         return msgspec.json.encode(document)
 
-    def run(self, config: Config, *actions: Action, setup: str = "") -> Visit:
-        """Run the probe with ``actions`` in a container of its own, to its end."""
+    def run(
+        self, config: Config, *actions: Action, setup: str = "", options: tuple[str, ...] = ()
+    ) -> Visit:
+        """Run the probe with ``actions`` in a container of its own, to its end.
+
+        ``options`` stand before the verb, as ``--debug`` does.
+        """
         identifier = _identifier(self.name)
         if actions:
             config = bundle.args(config, *command(actions))
         config = self.prepare(config, identifier, setup)
-        step = self.invoke("run", f"--bundle={self.work}/{identifier}", identifier)
+        step = self.invoke(*options, "run", f"--bundle={self.work}/{identifier}", identifier)
         self._discard(identifier, gone=step.ok)
         return Visit(config, step)
 
@@ -385,21 +416,30 @@ class Runtime:
         return step, known
 
     @contextmanager
-    def container(self, config: Config, *actions: Action) -> Iterator[Container]:
-        """A created container (runtime.md, "Create"), deleted when the block ends."""
+    def container(
+        self, config: Config, *actions: Action, options: tuple[str, ...] = ()
+    ) -> Iterator[Container]:
+        """A created container (runtime.md, "Create"), deleted when the block ends.
+
+        One with a terminal gets it, and what it shows is what :meth:`Container.answers` reads.
+        """
         identifier = _identifier(self.name)
         if actions:
             config = bundle.args(config, *command(actions))
         config = self.prepare(config, identifier)
         folder = f"{self.work}/{identifier}"
         made = Container(self, identifier, config)
+        words = ["create", f"--bundle={folder}", *options]
+        said_in, terminal = f"{folder}/output", None
+        if config.process.terminal:
+            terminal = (f"{folder}/console", said_in)
+            said_in = f"{folder}/messages"
+            words.append(f"--console-socket={folder}/console")
         try:
-            step = self.invoke(
-                "create", f"--bundle={folder}", identifier, detached=f"{folder}/output"
-            )
+            step = self.invoke(*words, identifier, detached=said_in, terminal=terminal)
             made.steps.append(step)
             if not step.ok:
-                said = self.agent.read(f"{folder}/output", _ANSWERS).decode("utf-8", "replace")
+                said = self.agent.read(said_in, _ANSWERS).decode("utf-8", "replace")
                 raise ContainerError(f"{step}\n{said}\nconfig.json:\n{config.encode().decode()}")
             yield made
         finally:

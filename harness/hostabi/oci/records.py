@@ -67,6 +67,39 @@ class Rlimit(Record, frozen=True):
     hard: int
 
 
+class ConsoleSize(Record, frozen=True):
+    """config.md, "Process", consoleSize; characters."""
+
+    height: int
+    width: int
+
+
+class Scheduler(Record, frozen=True):
+    """config.md, "Linux Process", scheduler: sched_setattr(2); times in nanoseconds."""
+
+    policy: str
+    nice: int | None = None
+    priority: int | None = None
+    flags: tuple[str, ...] = ()
+    runtime: int | None = None
+    deadline: int | None = None
+    period: int | None = None
+
+
+class IoPriority(Record, frozen=True):
+    """config.md, "Linux Process", ioPriority; ``io_class`` such as ``IOPRIO_CLASS_BE``."""
+
+    io_class: str = msgspec.field(name="class")
+    priority: int
+
+
+class CpuAffinity(Record, frozen=True):
+    """config.md, "Linux Process", execCPUAffinity: lists of processors, as "0-3,7"."""
+
+    initial: str = ""
+    final: str = ""
+
+
 class Process(Record, frozen=True):
     """config.md, "Process"."""
 
@@ -79,6 +112,16 @@ class Process(Record, frozen=True):
     rlimits: tuple[Rlimit, ...] = ()
     no_new_privileges: bool = False
     oom_score_adj: int | None = None
+    console_size: ConsoleSize | None = None
+    scheduler: Scheduler | None = None
+    io_priority: IoPriority | None = None
+    exec_cpu_affinity: CpuAffinity | None = msgspec.field(name="execCPUAffinity", default=None)
+    apparmor_profile: str = ""
+    selinux_label: str = ""
+
+    def encode(self) -> bytes:
+        """The file that ``exec --process`` reads."""
+        return msgspec.json.format(msgspec.json.encode(self), indent=2)
 
 
 class Namespace(Record, frozen=True):
@@ -225,6 +268,19 @@ class MemoryPolicy(Record, frozen=True):
     flags: tuple[str, ...] = ()
 
 
+class Personality(Record, frozen=True):
+    """config-linux.md, "Personality"."""
+
+    domain: str
+
+
+class TimeOffset(Record, frozen=True):
+    """config-linux.md, "Offset for Time Namespace"."""
+
+    secs: int = 0
+    nanosecs: int = 0
+
+
 class Linux(Record, frozen=True):
     """config-linux.md."""
 
@@ -241,6 +297,28 @@ class Linux(Record, frozen=True):
     sysctl: dict[str, str] = {}
     masked_paths: tuple[str, ...] = ()
     readonly_paths: tuple[str, ...] = ()
+    personality: Personality | None = None
+    time_offsets: dict[str, TimeOffset] = {}
+
+
+class Hook(Record, frozen=True):
+    """config.md, "POSIX-platform Hooks"; ``timeout`` in seconds."""
+
+    path: str
+    args: tuple[str, ...] = ()
+    env: tuple[str, ...] = ()
+    timeout: int | None = None
+
+
+class Hooks(Record, frozen=True):
+    """config.md, "POSIX-platform Hooks", in the order of their turns."""
+
+    prestart: tuple[Hook, ...] = ()
+    create_runtime: tuple[Hook, ...] = ()
+    create_container: tuple[Hook, ...] = ()
+    start_container: tuple[Hook, ...] = ()
+    poststart: tuple[Hook, ...] = ()
+    poststop: tuple[Hook, ...] = ()
 
 
 class Config(Record, frozen=True):
@@ -253,6 +331,7 @@ class Config(Record, frozen=True):
     hostname: str = ""
     domainname: str = ""
     annotations: dict[str, str] = {}
+    hooks: Hooks = Hooks()
     linux: Linux = Linux()
 
     def encode(self) -> bytes:

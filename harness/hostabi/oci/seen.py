@@ -83,6 +83,7 @@ class Report(msgspec.Struct, frozen=True):
     hostname: str
     domainname: str
     release: str
+    machine: str
     arguments: tuple[str, ...]
     environment: tuple[str, ...]
     umask: int
