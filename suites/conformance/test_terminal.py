@@ -1,0 +1,67 @@
+"""config.md, "Process": terminal and consoleSize; config-linux.md, "Default Devices"."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from hostabi.kernels.build import Build
+from hostabi.oci import actions, bundle
+from hostabi.oci.driver import Runtime
+from hostabi.oci.records import ConsoleSize
+from hostabi.oci.seen import Answers
+
+CONFIG = bundle.process(
+    bundle.base(), terminal=True, console_size=ConsoleSize(height=33, width=111)
+)
+CONSOLE = actions.opened("/dev/console", "+")
+
+
+@pytest.fixture(scope="session")
+def screens() -> dict[tuple[str, str], Answers]:
+    """What the probe wrote to its terminal, by kernel and runtime."""
+    return {}
+
+
+@pytest.fixture
+def screen(
+    runtime: Runtime, kernel: Build, screens: dict[tuple[str, str], Answers]
+) -> Callable[[], Answers]:
+    """The answers of a probe with a terminal, read at the other end of it."""
+
+    def read() -> Answers:
+        key = (kernel.name, runtime.name)
+        if key not in screens:
+            doing = (actions.REPORT, actions.WINDOW, CONSOLE, actions.signal())
+            with runtime.container(CONFIG, *doing) as made:
+                made.start()
+                made.ready()
+                screens[key] = made.answers()
+        return screens[key]
+
+    return read
+
+
+def test_terminal(screen) -> None:
+    """ "terminal ... a pseudoterminal is allocated": the standard streams are one, of the
+    container's own devpts, and it controls the session."""
+    report = screen().report
+    assert report.terminal
+    targets = {each.number: each.target for each in report.descriptors}
+    assert sorted(targets) == [0, 1, 2]
+    assert len(set(targets.values())) == 1
+    assert targets[0].startswith("/dev/")
+    assert screen().deed(actions.WINDOW).data.split()[2] == "1"
+
+
+def test_size(screen) -> None:
+    """ "consoleSize": height and width in characters."""
+    assert screen().deed(actions.WINDOW).data.split()[:2] == ["33", "111"]
+
+
+def test_console(screen) -> None:
+    """ "/dev/console is set up if terminal is enabled in the config by bind mounting the
+    pseudoterminal": it can be opened."""
+    assert screen().deed(CONSOLE).error == ""
+    assert screen().report.mount("/dev/console").type == "devpts"
