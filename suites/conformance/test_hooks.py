@@ -267,7 +267,7 @@ def test_failing_while_starting(runtime: Runtime, log: None) -> None:
     """The same for startContainer: an error of start, and the program is not run."""
     del log
     config = hooked(bundle.base(), hook(runtime, "startContainer", actions.leave(STATUS)))
-    with runtime.container(config, actions.REPORT, actions.signal()) as made:
+    with runtime.container(config, actions.REPORT) as made:
         pid = made.state().pid
         step = made.start(check=False)
         made.wait(pid)
