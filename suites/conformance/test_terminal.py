@@ -15,6 +15,8 @@ from hostabi.oci.seen import Answers
 CONFIG = bundle.process(
     bundle.base(), terminal=True, console_size=ConsoleSize(height=33, width=111)
 )
+# Numbers of the terminals of devpts: admin-guide/devices.rst.
+UNIX98_SLAVES = 136
 CONSOLE = actions.opened("/dev/console", "+")
 
 
@@ -61,7 +63,11 @@ def test_size(screen) -> None:
 
 
 def test_console(screen) -> None:
-    """ "/dev/console is set up if terminal is enabled in the config by bind mounting the
-    pseudoterminal": it can be opened."""
+    """ "/dev/console is set up if terminal is enabled in the config": it is the same terminal, be
+    it bind mounted, as the specification says, or linked, and can be opened."""
     assert screen().deed(CONSOLE).error == ""
-    assert screen().report.mount("/dev/console").type == "devpts"
+    console = screen().report.device("/dev/console")
+    terminal = screen().report.device(console.target or "/dev/pts/0")
+    assert (terminal.type, terminal.major) == ("c", UNIX98_SLAVES)
+    if console.type != "l":
+        assert (console.major, console.minor) == (terminal.major, terminal.minor)
