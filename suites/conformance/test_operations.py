@@ -8,9 +8,8 @@ import msgspec
 import pytest
 from msgspec.structs import replace
 
-from hostabi.errors import CallError
 from hostabi.oci import actions, bundle
-from hostabi.oci.driver import ContainerError, Runtime
+from hostabi.oci.driver import Runtime
 from hostabi.oci.records import Config, Root
 
 ABSENT = "hostabi-absent"
@@ -222,14 +221,12 @@ def test_bundle_that_is_none(runtime: Runtime) -> None:
     assert not runtime.invoke("state", ABSENT).ok
 
 
-def test_failed_create_leaves_nothing(runtime: Runtime) -> None:
+def test_failed_create_leaves_nothing(runtime: Runtime, refused) -> None:
     """Errors: "MUST leave the state of the environment as if the operation were never
     attempted"."""
     config = bundle.process(bundle.base(), args=("/no/such/program",))
-    config = bundle.linux(config, cgroups_path="/hostabi/refused")
-    with pytest.raises(ContainerError), runtime.container(config) as made:
-        made.start()
+    refused(bundle.linux(config, cgroups_path="/hostabi/refused"))
     listed = runtime.invoke("list", "--format=json").done.stdout
     assert not msgspec.json.decode(listed)
-    with pytest.raises(CallError):
-        runtime.agent.read("/sys/fs/cgroup/hostabi/refused/cgroup.procs")
+    left = runtime.probe("list", "/sys/fs/cgroup/hostabi/refused").answers.deeds[0]
+    assert left.error == "ENOENT", "its control group is left"
