@@ -38,6 +38,7 @@ QUESTIONS = (
 
 
 @pytest.mark.parametrize("name", MADE)
+@pytest.mark.proves("linux.devices", "linux.devices.fileMode")
 def test_made(name: str, look) -> None:
     """ "devices": type, numbers, mode and owner of each node, wherever its path lies."""
     device = MADE[name]
@@ -50,6 +51,7 @@ def test_made(name: str, look) -> None:
         assert (int(major), int(minor)) == (device.major, device.minor)
 
 
+@pytest.mark.proves("linux.devices")
 def test_made_can_be_used(look) -> None:
     """A node is its device, also outside of /dev: what null takes, full refuses."""
     answers = look(CONFIG, *QUESTIONS)
@@ -72,6 +74,7 @@ def test_no_console_without_terminal(look) -> None:
     assert "/dev/console" not in paths
 
 
+@pytest.mark.proves("linux.resources.devices")
 def test_node_does_not_open_what_the_list_denies(look, controllers) -> None:
     """A node is no right to use it: "Allowed Device list" decides, with EPERM."""
     assert controllers
@@ -88,6 +91,7 @@ def test_node_does_not_open_what_the_list_denies(look, controllers) -> None:
     assert answers.deed(WRITTEN).error == ""
 
 
+@pytest.mark.proves("linux.devices")
 def test_unknown_type(refused) -> None:
     """config.md, "Valid values": no such type of device."""
     odd = Device(type="x", path="/dev/odd", major=1, minor=3)

@@ -44,7 +44,7 @@ def running(runtime: Runtime) -> Iterator[Container]:
 
 
 @pytest.fixture(scope="session")
-def told() -> dict[tuple[str, str], tuple[Report, Answers, Report]]:
+def told() -> dict[tuple[str, str, str], tuple[Report, Answers, Report]]:
     """By kernel and runtime: the container's report, the joined process's answers, and what a
     joined process of the container's own description sees."""
     return {}
@@ -53,7 +53,7 @@ def told() -> dict[tuple[str, str], tuple[Report, Answers, Report]]:
 @pytest.fixture
 def joined(runtime: Runtime, kernel: Build, told) -> tuple[Report, Answers, Report]:
     """As ``told``, for this pair."""
-    key = (kernel.name, runtime.name)
+    key = (kernel.name, runtime.name, runtime.drops)
     if key not in told:
         with running(runtime) as made:
             answers = made.execute(PROCESS, actions.REPORT, SET_ID, BEYOND).answers

@@ -138,20 +138,20 @@ def log(runtime: Runtime) -> None:
 
 
 @pytest.fixture(scope="session")
-def stories() -> dict[tuple[str, str], Story]:
+def stories() -> dict[tuple[str, str, str], Story]:
     """The story of each pair of kernel and runtime; it is told once."""
     return {}
 
 
 @pytest.fixture
 def story(
-    runtime: Runtime, kernel: Build, stories: dict[tuple[str, str], Story], log: None
+    runtime: Runtime, kernel: Build, stories: dict[tuple[str, str, str], Story], log: None
 ) -> Callable[[], Story]:
     """A container with hooks of all kinds, from create to delete."""
     del log
 
     def told() -> Story:
-        key = (kernel.name, runtime.name)
+        key = (kernel.name, runtime.name, runtime.drops)
         if key not in stories:
             stories[key] = _live(runtime)
         return stories[key]
@@ -188,6 +188,7 @@ def test_order(story) -> None:
     assert names(told.deleted) == list(TURNS)
 
 
+@pytest.mark.proves("hooks.startContainer")
 def test_program_runs_after_start_container(story) -> None:
     """startContainer: "before the user-specified process is executed"."""
     assert story().container.deed(actions.opened(MARK)).error == ""
@@ -221,6 +222,7 @@ def test_start_container_sees_its_root(story) -> None:
 
 
 @pytest.mark.parametrize("name", FIELDS)
+@pytest.mark.proves("hooks.{name}", "hooks.{name}.args", "hooks.{name}.env")
 def test_arguments_and_environment(name: str, story) -> None:
     """ "args" and "env": as execve(2) has them, the first argument too."""
     report = story().hook(name).report
@@ -230,6 +232,7 @@ def test_arguments_and_environment(name: str, story) -> None:
 
 
 @pytest.mark.parametrize("name", FIELDS)
+@pytest.mark.proves("annotations")
 def test_state_on_input(name: str, story) -> None:
     """ "The state of the container MUST be passed to hooks over stdin"."""
     state = story().hook(name).state
@@ -262,6 +265,7 @@ def test_process_on_input(name: str, story) -> None:
 
 
 @pytest.mark.parametrize("name", CREATING)
+@pytest.mark.proves("hooks.{name}")
 def test_failing_while_creating(name: str, runtime: Runtime, log: None) -> None:
     """runtime.md, "Lifecycle": "the runtime MUST generate an error, stop the container, and
     continue the lifecycle" where it is destroyed."""
@@ -286,6 +290,7 @@ def test_failing_while_starting(runtime: Runtime, log: None) -> None:
         assert not step.ok
 
 
+@pytest.mark.proves("hooks.poststart")
 def test_failing_after_start(runtime: Runtime, log: None) -> None:
     """poststart: to be warned of up to version 1.2 of the specification, and an error that stops
     the container in drafts since. Either is told, and the container is where that says."""
@@ -303,6 +308,7 @@ def test_failing_after_start(runtime: Runtime, log: None) -> None:
             made.wait(pid)
 
 
+@pytest.mark.proves("hooks.poststop")
 def test_failing_after_delete(runtime: Runtime, log: None) -> None:
     """poststop: "the runtime MUST log a warning, but the remaining hooks and lifecycle continue as
     if the hook had succeeded"."""
@@ -323,6 +329,7 @@ def test_failing_after_delete(runtime: Runtime, log: None) -> None:
         assert not made.verb("state", made.id, check=False).ok
 
 
+@pytest.mark.proves("hooks.createRuntime")
 def test_timeout(runtime: Runtime, log: None) -> None:
     """ "timeout ... the number of seconds before aborting the hook": create fails and returns."""
     del log

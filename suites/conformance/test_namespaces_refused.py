@@ -25,6 +25,7 @@ def test_twice(kind: str, refused) -> None:
 @pytest.mark.parametrize(
     ("kind", "link"), [("network", "ipc"), ("ipc", "uts"), ("uts", "net"), ("pid", "net")]
 )
+@pytest.mark.proves("linux.namespaces.path")
 def test_path_of_another_type(kind: str, link: str, refused) -> None:
     """ "The runtime MUST generate an error if path is not associated with a namespace of type." """
     config = bundle.namespace(replace(bundle.base(), hostname=""), kind, OWN + link)
@@ -32,6 +33,7 @@ def test_path_of_another_type(kind: str, link: str, refused) -> None:
 
 
 @pytest.mark.parametrize("path", ["/proc/1/ns/absent", "/etc/passwd", "proc/1/ns/net"])
+@pytest.mark.proves("linux.namespaces.path")
 def test_path_of_no_namespace(path: str, refused) -> None:
     """ "path ... MUST be an absolute path", and a namespace file."""
     refused(bundle.namespace(bundle.base(), "network", path), actions.REPORT)
@@ -54,6 +56,7 @@ def test_hostname_needs_a_namespace(visit, outside, runtime: Runtime) -> None:
 
 
 @pytest.mark.parametrize(("kind", "link"), [("pid", "pid"), ("cgroup", "cgroup")])
+@pytest.mark.proves("linux.namespaces.path")
 def test_joined(kind: str, link: str, runtime: Runtime) -> None:
     """ "path": the process is placed in the namespace of another container; in a pid namespace it
     sees that one's processes."""

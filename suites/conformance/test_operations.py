@@ -145,6 +145,7 @@ def test_delete_leaves_what_it_did_not_create(runtime: Runtime) -> None:
         assert runtime.agent.read(f"{made.folder}/rootfs/etc/passwd")
 
 
+@pytest.mark.proves("annotations")
 def test_state(runtime: Runtime) -> None:
     """State: id, bundle, annotations and version stay; the pid is of the process as the guest sees
     it, and no longer once it has stopped."""

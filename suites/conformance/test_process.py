@@ -32,6 +32,7 @@ ASKED = (
 )
 
 
+@pytest.mark.proves("process.user.uid")
 def test_user_owns_what_it_creates(look) -> None:
     """User, "uid" and "gid": of new files too; and root's files are not the user's."""
     answers = look(USERS, *ASKED)
@@ -41,12 +42,14 @@ def test_user_owns_what_it_creates(look) -> None:
 
 
 @pytest.mark.parametrize(("gid", "error"), [(1001, ""), (7, ""), (8, "EACCES")])
+@pytest.mark.proves("process.user.additionalGids", unless=(1001, 8))
 def test_groups_open_folders(gid: int, error: str, look) -> None:
     """User, "gid" and "additionalGids": folders for one group only open to its members."""
     asked = actions.write(f"/mnt/{gid}/file", "x", create=True)
     assert look(USERS, *ASKED).deed(asked).error == error
 
 
+@pytest.mark.proves("process.user.umask")
 def test_umask(look) -> None:
     """User, "umask": the process's, and new files lose those bits."""
     answers = look(USERS, *ASKED)
@@ -81,6 +84,7 @@ def test_program_that_cannot_run(words: tuple[str, ...], refused) -> None:
     refused(bundle.process(bundle.base(), env=("PATH=/bin",), args=words))
 
 
+@pytest.mark.proves("process.cwd")
 def test_folder(look) -> None:
     """ "cwd": the folder relative paths start from."""
     asked = actions.write("relative", "x", create=True)
@@ -117,6 +121,7 @@ def test_folder_is_entered_or_an_error(path: str, visit) -> None:
         assert b'"action"' not in seen.step.done.stdout
 
 
+@pytest.mark.proves("process.env")
 def test_environment(look) -> None:
     """ "env": each variable as given, also an empty one; what else there is, is known."""
     given = ("FIRST=1", "EMPTY=", "UTF8=\u00fc", "EQUALS=a=b", "PATH=/bin")
@@ -126,6 +131,7 @@ def test_environment(look) -> None:
     assert {each for each in seen if not each.startswith("HOME=")} == set(given)
 
 
+@pytest.mark.proves("process.oomScoreAdj")
 def test_oom_score(look, outside) -> None:
     """ "If oomScoreAdj is set, the runtime MUST set oom_score_adj to the given value", also a
     negative one; "if not set, the runtime MUST NOT change the value"."""
@@ -144,6 +150,7 @@ SET_UID = (
 
 
 @pytest.mark.parametrize(("privileges", "uid"), [(True, 1000), (False, 0)])
+@pytest.mark.proves("process.noNewPrivileges", unless=(False,))
 def test_no_new_privileges_is_enforced(privileges: bool, uid: int, look) -> None:
     """ "noNewPrivileges ... prevents the process from gaining additional privileges": a set-uid
     program runs as its caller, and without the property as its owner."""

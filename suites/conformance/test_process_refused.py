@@ -19,12 +19,14 @@ LIMITS = {
 
 
 @pytest.mark.parametrize("name", LIMITS)
+@pytest.mark.proves("process.rlimits")
 def test_rlimits(name: str, refused) -> None:
     """ "The runtime MUST generate an error for any values which cannot be mapped to a relevant
     kernel interface", and "if rlimits contains duplicated entries with same type"."""
     refused(bundle.process(bundle.base(), rlimits=LIMITS[name]), actions.REPORT)
 
 
+@pytest.mark.proves("process.capabilities")
 def test_unknown_capability(runtime: Runtime, visit) -> None:
     """A name that is no capability is told: an error up to version 1.0.2 of the specification, a
     warning since; all others are granted."""
@@ -37,6 +39,7 @@ def test_unknown_capability(runtime: Runtime, visit) -> None:
         assert seen.answers.report.capabilities == plain
 
 
+@pytest.mark.proves("process.capabilities")
 def test_effective_beyond_permitted(refused) -> None:
     """capabilities(7): what is effective has to be permitted, so the kernel refuses the set."""
     sets = Capabilities(
@@ -45,12 +48,14 @@ def test_effective_beyond_permitted(refused) -> None:
     refused(bundle.process(bundle.base(), capabilities=sets), actions.REPORT)
 
 
+@pytest.mark.proves("process.apparmorProfile")
 def test_unknown_apparmor_profile(refused) -> None:
     """ "apparmorProfile": a profile that is not loaded, or a kernel without AppArmor, is an error
     and not a process without its confinement."""
     refused(bundle.process(bundle.base(), apparmor_profile="hostabi-absent"), actions.REPORT)
 
 
+@pytest.mark.proves("process.selinuxLabel")
 def test_selinux_label_without_selinux(refused, runtime) -> None:
     """ "selinuxLabel": a kernel that does not enforce it is an error, not an unlabelled process."""
     label = "system_u:system_r:container_t:s0"

@@ -36,6 +36,7 @@ POLICIES = {
 
 
 @pytest.mark.parametrize("name", POLICIES)
+@pytest.mark.proves("process.scheduler", "process.scheduler.policy")
 def test_scheduler(name: str, look, since) -> None:
     """ "scheduler": policy, nice, priority, flags and the times of a deadline, as the kernel has
     them for the process."""
@@ -50,6 +51,7 @@ def test_scheduler(name: str, look, since) -> None:
         assert seen[4:] == (wanted.runtime, wanted.deadline, wanted.period)
 
 
+@pytest.mark.proves("process.scheduler")
 def test_unknown_policy(refused, since) -> None:
     """config.md, "Valid values": a policy that does not exist is an error."""
     since(1, 1)
@@ -60,6 +62,7 @@ def test_unknown_policy(refused, since) -> None:
 @pytest.mark.parametrize(
     ("name", "level"), [("IOPRIO_CLASS_RT", 1), ("IOPRIO_CLASS_BE", 3), ("IOPRIO_CLASS_IDLE", 0)]
 )
+@pytest.mark.proves("process.ioPriority")
 def test_io_priority(name: str, level: int, look, since) -> None:
     """ "ioPriority": class and priority, as ioprio_get(2) has them."""
     since(1, 1)

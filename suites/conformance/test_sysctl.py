@@ -29,6 +29,7 @@ QUESTIONS = tuple(actions.read(path(name)) for name in VALUES)
 
 
 @pytest.mark.parametrize("name", VALUES)
+@pytest.mark.proves("linux.sysctl")
 def test_inside(name: str, look) -> None:
     """ "sysctl ... allows kernel parameters to be modified at runtime for the container"."""
     assert look(CONFIG, *QUESTIONS).deed(actions.read(path(name))).data.strip() == VALUES[name]
@@ -49,6 +50,7 @@ def test_not_outside(name: str, look, runtime: Runtime) -> None:
         pytest.param("kernel.hostabi_absent", "1", id="unknown"),
     ],
 )
+@pytest.mark.proves("linux.sysctl")
 def test_of_no_namespace(name: str, value: str, refused, runtime: Runtime) -> None:
     """What belongs to no namespace would change the host: an error, and nothing is changed."""
     refused(bundle.linux(bundle.base(), sysctl={name: value}), actions.REPORT)
@@ -60,6 +62,7 @@ def test_of_no_namespace(name: str, value: str, refused, runtime: Runtime) -> No
     ("kind", "name", "value"),
     [("ipc", "kernel.msgmax", "12345"), ("network", "net.core.somaxconn", "321")],
 )
+@pytest.mark.proves("linux.sysctl")
 def test_of_a_shared_namespace(kind: str, name: str, value: str, refused, runtime: Runtime) -> None:
     """A container that inherits the namespace would change its creator's."""
     shared = bundle.without_namespace(bundle.base(), kind)
@@ -67,6 +70,7 @@ def test_of_a_shared_namespace(kind: str, name: str, value: str, refused, runtim
     assert runtime.agent.read(path(name), 256).decode().strip() != value
 
 
+@pytest.mark.proves("linux.sysctl")
 def test_value_that_the_kernel_refuses(refused) -> None:
     """EINVAL of the file is an error of the bundle."""
     refused(bundle.linux(bundle.base(), sysctl={"net.core.somaxconn": "many"}), actions.REPORT)

@@ -21,19 +21,19 @@ CONSOLE = actions.opened("/dev/console", "+")
 
 
 @pytest.fixture(scope="session")
-def screens() -> dict[tuple[str, str], Answers]:
+def screens() -> dict[tuple[str, str, str], Answers]:
     """What the probe wrote to its terminal, by kernel and runtime."""
     return {}
 
 
 @pytest.fixture
 def screen(
-    runtime: Runtime, kernel: Build, screens: dict[tuple[str, str], Answers]
+    runtime: Runtime, kernel: Build, screens: dict[tuple[str, str, str], Answers]
 ) -> Callable[[], Answers]:
     """The answers of a probe with a terminal, read at the other end of it."""
 
     def read() -> Answers:
-        key = (kernel.name, runtime.name)
+        key = (kernel.name, runtime.name, runtime.drops)
         if key not in screens:
             doing = (actions.REPORT, actions.WINDOW, CONSOLE, actions.signal())
             with runtime.container(CONFIG, *doing) as made:
@@ -45,6 +45,7 @@ def screen(
     return read
 
 
+@pytest.mark.proves("process.terminal")
 def test_terminal(screen) -> None:
     """ "terminal ... a pseudoterminal is allocated": the standard streams are one, of the
     container's own devpts, and it controls the session."""
@@ -57,6 +58,7 @@ def test_terminal(screen) -> None:
     assert screen().deed(actions.WINDOW).data.split()[2] == "1"
 
 
+@pytest.mark.proves("process.consoleSize")
 def test_size(screen) -> None:
     """ "consoleSize": height and width in characters."""
     assert screen().deed(actions.WINDOW).data.split()[:2] == ["33", "111"]

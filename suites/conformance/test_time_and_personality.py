@@ -31,6 +31,7 @@ def shifted(runtime: Runtime, since) -> Config:
     return bundle.linux(bundle.namespace(bundle.base(), "time"), time_offsets=OFFSETS)
 
 
+@pytest.mark.proves("linux.namespaces.type:time")
 def test_time_namespace_is_new(shifted: Config, look, outside) -> None:
     """Namespaces, "time: the container will be able to have its own clocks"; not listed, it is
     inherited."""
@@ -41,6 +42,7 @@ def test_time_namespace_is_new(shifted: Config, look, outside) -> None:
 
 
 @pytest.mark.parametrize("name", OFFSETS)
+@pytest.mark.proves("linux.timeOffsets.{name}")
 def test_offsets(name: str, shifted: Config, look, runtime: Runtime) -> None:
     """ "secs" and "nanosecs": what the container's clock is ahead of the guest's."""
     answers = look(shifted, *QUESTIONS)
@@ -58,6 +60,7 @@ def test_offsets(name: str, shifted: Config, look, runtime: Runtime) -> None:
     ("domain", "number", "system"),
     [("LINUX32", C.PER_LINUX32, "i686"), ("LINUX", C.PER_LINUX, "x86_64")],
 )
+@pytest.mark.proves("linux.personality", unless=("x86_64",))
 def test_personality(domain: str, number: int, system: str, look) -> None:
     """ "domain": personality(2), which is what makes uname(2) tell another machine."""
     config = bundle.linux(bundle.base(), personality=Personality(domain=domain))
@@ -65,6 +68,7 @@ def test_personality(domain: str, number: int, system: str, look) -> None:
     assert (report.personality, report.machine) == (number, system)
 
 
+@pytest.mark.proves("linux.personality")
 def test_unknown_personality(refused) -> None:
     """config.md, "Valid values": the specification names two domains."""
     config = bundle.linux(bundle.base(), personality=Personality(domain="HOSTABI"))

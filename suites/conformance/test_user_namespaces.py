@@ -31,6 +31,7 @@ def lines(mapping: tuple[IdMap, ...]) -> list[list[str]]:
     return [[str(each.container), str(each.host), str(each.size)] for each in mapping]
 
 
+@pytest.mark.proves("linux.uidMappings", "linux.gidMappings")
 def test_all_ranges_are_mapped(look) -> None:
     """ "uidMappings" and "gidMappings" are arrays, and need not be alike."""
     report = look(CONFIG, *QUESTIONS).report
@@ -56,6 +57,7 @@ def test_group_ids(gid: int, error: str, look) -> None:
     assert look(CONFIG, *QUESTIONS).deed(asked).error == error
 
 
+@pytest.mark.proves("process.user.uid")
 def test_owner_outside(runtime: Runtime) -> None:
     """ "hostID": the ids that the guest sees, of the process and of what it creates."""
     config = bundle.process(CONFIG, user=User(uid=1003, gid=5002, additional_gids=(7,)))
