@@ -281,6 +281,12 @@ class TimeOffset(Record, frozen=True):
     nanosecs: int = 0
 
 
+class NetDevice(Record, frozen=True):
+    """config-linux.md, "Network Devices": the name inside, the same one when empty."""
+
+    name: str = ""
+
+
 class Linux(Record, frozen=True):
     """config-linux.md."""
 
@@ -299,6 +305,7 @@ class Linux(Record, frozen=True):
     readonly_paths: tuple[str, ...] = ()
     personality: Personality | None = None
     time_offsets: dict[str, TimeOffset] = {}
+    net_devices: dict[str, NetDevice] = {}
 
 
 class Hook(Record, frozen=True):
