@@ -62,6 +62,7 @@ def outside(runtime: Runtime) -> bool:
 
 
 @pytest.mark.parametrize("inside", ["", INSIDE])
+@pytest.mark.proves("linux.netDevices")
 def test_moved(inside: str, device: str, runtime: Runtime) -> None:
     """ "name": the name inside, or the same; and the runtime "MUST preserve existing network
     interface attributes, like MTU, MAC and IP addresses", and set it up."""
@@ -89,6 +90,7 @@ def test_gone_with_its_namespace(device: str, runtime: Runtime) -> None:
     assert not outside(runtime)
 
 
+@pytest.mark.proves("linux.netDevices")
 def test_absent(device: str, refused) -> None:
     """A device that the runtime's namespace does not have is an error."""
     refused(moving(**{f"{device}-absent": ""}), DEVICES)
@@ -97,6 +99,7 @@ def test_absent(device: str, refused) -> None:
 TAKEN = "lo"
 
 
+@pytest.mark.proves("linux.netDevices")
 def test_name_that_is_taken(device: str, refused) -> None:
     """A name that the container's namespace has already is an error."""
     refused(moving(**{device: TAKEN}), DEVICES)
