@@ -112,8 +112,9 @@ def _state(text: str) -> State:
 
 
 def _name(report: Report) -> str:
-    [found] = [each for each in report.environment if each.startswith("HOOK=")]
-    return found.removeprefix("HOOK=")
+    found = [each for each in report.environment if each.startswith("HOOK=")]
+    assert found, f"a hook without its environment: {report.environment}"
+    return found[0].removeprefix("HOOK=")
 
 
 def lives(runtime: Runtime, config: Config) -> bool:
