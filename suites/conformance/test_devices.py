@@ -18,7 +18,7 @@ MADE = {
         type="b", path="/dev/hostabi-loop", major=7, minor=0, file_mode=0o660, uid=0, gid=6
     ),
     "fifo": Device(type="p", path="/dev/hostabi-fifo", file_mode=0o622, uid=7, gid=0),
-    "outside-dev": Device(type="c", path="/opt/full", major=1, minor=7, file_mode=0o666),
+    "outside-dev": Device(type="c", path="/opt/full", major=1, minor=7, file_mode=0o642),
 }
 KINDS = {"c": "020", "u": "020", "b": "060", "p": "010"}
 CONFIG = bundle.linux(bundle.base(), devices=tuple(MADE.values()))
