@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from hostabi.oci import actions, bundle
 from hostabi.oci.driver import Runtime
-from hostabi.oci.records import Memory, Pids
+from hostabi.oci.records import Cpu, Memory, Pids
 from hostabi.oci.seen import Answers
 from hostabi.pytest_plugin import unsupported
 
@@ -136,7 +136,9 @@ def test_relative_path(runtime: Runtime, controllers) -> None:
     """ "relative: the runtime MAY interpret the path relative to a runtime-determined location",
     and "a given value of cgroupsPath" MUST always lead to the same place."""
     assert controllers
-    config = bundle.linux(LIMITED, cgroups_path="hostabi-relative/inner")
+    limited = bundle.resources(LIMITED, cpu=Cpu(quota=50_000, period=100_000))
+    config = bundle.linux(limited, cgroups_path="hostabi-relative/inner")
+    wanted = {"memory.max": str(LIMIT), "pids.max": str(TASKS), "cpu.max": "50000 100000"}
     found = []
     for _ in range(2):
         with runtime.container(config, actions.signal()) as made:
@@ -146,8 +148,9 @@ def test_relative_path(runtime: Runtime, controllers) -> None:
             group = line.partition("::")[2]
             assert "hostabi-relative/inner" in group
             folder = group[: group.index("/inner")] + "/inner"
-            limit = runtime.agent.read(f"/sys/fs/cgroup{folder}/memory.max").decode()
-            assert limit.strip() == str(LIMIT)
+            for name, value in wanted.items():
+                found_there = runtime.agent.read(f"/sys/fs/cgroup{folder}/{name}").decode()
+                assert found_there.strip() == value, name
             found.append(group)
     assert found[0] == found[1]
 

@@ -120,13 +120,34 @@ def test_linked_folders_of_the_root(folder: str, run: Ran) -> None:
     assert step.ok or step.done.stderr
 
 
+def without_dev() -> Config:
+    """A container that mounts nothing over /dev."""
+    kept = tuple(mount for mount in bundle.MOUNTS if not mount.destination.startswith("/dev"))
+    return replace(bundle.base(), mounts=kept)
+
+
 @pytest.mark.parametrize("name", ["null", "console", "ptmx", "fd", "full", "shm"])
 def test_linked_devices(name: str, run: Ran) -> None:
     """With no mount over /dev the root's own entries stay: links to the outside are not used."""
-    kept = tuple(mount for mount in bundle.MOUNTS if not mount.destination.startswith("/dev"))
     setup = f"ln -s {CANARY}/{'folder' if name == 'shm' else 'file'} rootfs/dev/{name}"
-    step = run(replace(bundle.base(), mounts=kept), actions.identity(), setup=setup)
+    step = run(without_dev(), actions.identity(), setup=setup)
     assert step.ok or step.done.stderr
+
+
+QUIET = """
+$RUNTIME run --bundle=$FOLDER $ID < /dev/null > /dev/null 2>&1
+status=$?
+: > $FOLDER/output
+exit $status
+"""
+
+
+def test_linked_null_as_output(runtime: Runtime, untouched: Check) -> None:
+    """Streams that are /dev/null may be opened again inside, but not as the link of the root."""
+    setup = f"ln -s {CANARY}/file rootfs/dev/null"
+    assert runtime.script(without_dev(), QUIET, actions.identity()).ok
+    runtime.script(without_dev(), QUIET, actions.identity(), setup=setup)
+    untouched()
 
 
 def test_masked_links(run: Ran) -> None:

@@ -1,4 +1,4 @@
-"""config-linux.md, "Memory", "Block IO", "Huge page limits", "Unified", and what only v1 has."""
+"""config-linux.md, "Memory", "Block IO", "Huge page limits", "Unified" and "Memory policy"."""
 
 from __future__ import annotations
 
@@ -177,41 +177,6 @@ def test_block_weight(controllers, look) -> None:
     plain = look(bundle.base(), actions.REPORT).report.cgroup_files["io.weight"]
     assert seen != plain
     assert 100 < int(seen.split()[-1]) < 10_000
-
-
-@pytest.mark.parametrize(
-    ("name", "controller"),
-    [
-        ("classID", "net_cls"),
-        ("priorities", "net_prio"),
-        ("swappiness", "memory"),
-        ("disableOOMKiller", "memory"),
-        ("kernel", "memory"),
-        ("kernelTCP", "memory"),
-        ("useHierarchy", "memory"),
-        ("realtimeRuntime", "cpu"),
-        ("realtimePeriod", "cpu"),
-        ("leafWeight", "blkio"),
-    ],
-)
-def test_only_in_version_1(name: str, controller: str, runtime: Runtime) -> None:
-    """Properties that the specification ties to a file of cgroup v1."""
-    try:
-        runtime.agent.read(f"/sys/fs/cgroup/{controller}/cgroup.procs")
-    except CallError:
-        unsupported(f"{name} is a file of the controller {controller} of cgroup v1; this is v2")
-    raise AssertionError("a machine with cgroup v1 beside v2: write the test of this property")
-
-
-@pytest.mark.parametrize(
-    ("name", "needed"),
-    [("rdma", "/sys/class/infiniband"), ("intelRdt", "/sys/fs/resctrl/schemata")],
-)
-def test_needs_hardware(name: str, needed: str, runtime: Runtime) -> None:
-    """ "RDMA" and "IntelRdt" limit hardware that no emulated machine has."""
-    if not runtime.probe("list", needed).done.stdout.count(b'"errno":0'):
-        unsupported(f"{name} needs hardware: there is no {needed}")
-    raise AssertionError(f"a machine with {needed}: write the test of this property")
 
 
 @pytest.mark.proves("linux.memoryPolicy")

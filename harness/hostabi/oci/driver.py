@@ -380,14 +380,14 @@ class Runtime:
         self._discard(identifier, gone=step.ok)
         return Visit(config, step)
 
-    def script(self, config: Config, script: str, *actions: Action) -> Visit:
+    def script(self, config: Config, script: str, *actions: Action, setup: str = "") -> Visit:
         """A container whose runtime is called by a shell ``script``, in one mount namespace.
 
         The script gets $RUNTIME with its options, $ID and $FOLDER, and has the
         container write to $FOLDER/output, where the answers are taken from.
         """
         identifier = _identifier(self.name)
-        config = self.prepare(bundle.args(config, *command(actions)), identifier)
+        config = self.prepare(bundle.args(config, *command(actions)), identifier, setup)
         folder = f"{self.work}/{identifier}"
         source = f"{self.trees}/{ROOTFS}/bin/busybox"
         self.agent.command(["/bin/busybox", "cp", "-f", source, f"{self.work}/busybox"])
