@@ -86,6 +86,18 @@ def controllers(runtime: Runtime) -> frozenset[str]:
 
 
 @pytest.fixture
+def disk(runtime: Runtime, controllers: frozenset[str]) -> tuple[int, int]:
+    """The numbers of a disk of the guest."""
+    if "io" not in controllers:
+        unsupported("this kernel has no io controller for cgroup v2")
+    found = runtime.probe("stat", "/dev/vda").done.stdout.decode()
+    words = found.partition('"data":"')[2].partition('"')[0].split()
+    if not words:
+        unsupported("this machine has no disk /dev/vda")
+    return int(words[3]), int(words[4])
+
+
+@pytest.fixture
 def refused(visit: Callable[..., Visit]) -> Callable[..., Visit]:
     """A bundle that must be an error (config.md, "Valid values"): refused, with a message, and
     without the program having run."""

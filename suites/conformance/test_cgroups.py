@@ -10,7 +10,16 @@ from msgspec.structs import replace
 
 from hostabi.oci import actions, bundle
 from hostabi.oci.driver import Runtime
-from hostabi.oci.records import Cpu, Memory, Pids
+from hostabi.oci.records import (
+    BlockIO,
+    Config,
+    Cpu,
+    DeviceRule,
+    HugepageLimit,
+    Memory,
+    Pids,
+    Throttle,
+)
 from hostabi.oci.seen import Answers
 from hostabi.pytest_plugin import unsupported
 
@@ -131,26 +140,55 @@ def test_path_and_values_from_outside(runtime: Runtime, controllers) -> None:
     assert gone.status == 1
 
 
-@pytest.mark.proves("linux.cgroupsPath")
-def test_relative_path(runtime: Runtime, controllers) -> None:
+NODE = "/tmp/node"
+# Of the range that is for local use, and of no driver: an open that is allowed is ENXIO.
+MADE = actions.attempt("mknod", NODE, 0o020600, 239 << 8 | 5)
+OPENED = actions.opened(NODE, "r")
+
+
+def all_limits(disk: tuple[int, int], controllers: frozenset[str]) -> tuple[Config, dict[str, str]]:
+    """A container with a limit of each kind, and what its group's files then hold."""
+    throttle = Throttle(major=disk[0], minor=disk[1], rate=400)
+    config = bundle.resources(
+        LIMITED,
+        cpu=Cpu(quota=50_000, period=100_000),
+        block_io=BlockIO(read_iops=(throttle,)),
+        devices=(DeviceRule(allow=False, access="rwm"),),
+    )
+    files = {
+        "memory.max": str(LIMIT),
+        "pids.max": str(TASKS),
+        "cpu.max": "50000 100000",
+        "io.max": f"{disk[0]}:{disk[1]} rbps=max wbps=max riops=400 wiops=max",
+    }
+    if "hugetlb" in controllers:
+        limit = HugepageLimit(page_size="2MB", limit=4 * MIB)
+        config = bundle.resources(config, hugepage_limits=(limit,))
+        files["hugetlb.2MB.max"] = str(4 * MIB)
+    return config, files
+
+
+@pytest.mark.proves(
+    "linux.cgroupsPath", "linux.resources.hugepageLimits", "linux.resources.devices"
+)
+def test_relative_path(runtime: Runtime, disk: tuple[int, int], controllers) -> None:
     """ "relative: the runtime MAY interpret the path relative to a runtime-determined location",
     and "a given value of cgroupsPath" MUST always lead to the same place."""
-    assert controllers
-    limited = bundle.resources(LIMITED, cpu=Cpu(quota=50_000, period=100_000))
-    config = bundle.linux(limited, cgroups_path="hostabi-relative/inner")
-    wanted = {"memory.max": str(LIMIT), "pids.max": str(TASKS), "cpu.max": "50000 100000"}
+    config, files = all_limits(disk, controllers)
+    config = bundle.linux(config, cgroups_path="hostabi-relative/inner")
     found = []
     for _ in range(2):
-        with runtime.container(config, actions.signal()) as made:
+        with runtime.container(config, MADE, OPENED, actions.signal()) as made:
             made.start()
             made.ready()
             line = runtime.agent.read(f"/proc/{made.state().pid}/cgroup").decode().strip()
             group = line.partition("::")[2]
             assert "hostabi-relative/inner" in group
             folder = group[: group.index("/inner")] + "/inner"
-            for name, value in wanted.items():
-                found_there = runtime.agent.read(f"/sys/fs/cgroup{folder}/{name}").decode()
-                assert found_there.strip() == value, name
+            for name, value in files.items():
+                seen = runtime.agent.read(f"/sys/fs/cgroup{folder}/{name}").decode()
+                assert seen.strip() == value, name
+            assert made.answers().deed(OPENED).error == "EPERM"
             found.append(group)
     assert found[0] == found[1]
 

@@ -116,18 +116,6 @@ def test_hugepage_limit(hugetlb: str, runtime: Runtime) -> None:
     assert (free.value, free.signal) == (2, 0)
 
 
-@pytest.fixture
-def disk(runtime: Runtime, controllers) -> tuple[int, int]:
-    """The numbers of a disk of the guest."""
-    if "io" not in controllers:
-        unsupported("this kernel has no io controller for cgroup v2")
-    found = runtime.probe("stat", "/dev/vda").done.stdout.decode()
-    words = found.partition('"data":"')[2].partition('"')[0].split()
-    if not words:
-        unsupported("this machine has no disk /dev/vda")
-    return int(words[3]), int(words[4])
-
-
 def throttled(disk: tuple[int, int]) -> Config:
     """Reads of the disk held at RATE, and the other limits as values."""
 
