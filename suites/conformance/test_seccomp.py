@@ -33,7 +33,6 @@ RULES = (
     rule("sched_getparam", "KILL"),
     rule("sched_get_priority_max", "TRAP"),
     rule("sched_get_priority_min", "TRACE", value=TRACE_DATA),
-    rule("getrusage", "ALLOW"),
     SyscallRule(names=("no_such_system_call", "getitimer"), action="SCMP_ACT_ERRNO", errno_ret=99),
 )
 # Later names: a runtime that does not know them refuses the whole bundle.
@@ -115,11 +114,6 @@ def test_errno_default(ask) -> None:
     assert free.error == ""
 
 
-def test_allow(ask) -> None:
-    """ "SCMP_ACT_ALLOW": the kernel's own answer."""
-    assert [deed.error for deed in ask(RUSAGE)] == ["EINVAL", "EINVAL"]
-
-
 @pytest.mark.proves("linux.seccomp.syscalls.action:SCMP_ACT_KILL_THREAD")
 def test_kill_thread(ask, killing: Config) -> None:
     """ "SCMP_ACT_KILL_THREAD": the thread is gone, and the process goes on."""
@@ -197,7 +191,17 @@ DEFAULT_ALLOWED = (
     *("clone", "close", "close_range", "dup2", "dup3", "epoll_create1", "epoll_ctl"),
     *("epoll_pwait", "eventfd2", "execve", "execveat", "exit", "exit_group", "faccessat"),
     *("faccessat2", "fchdir", "fchown", "fcntl", "fork", "fstat", "fstatfs", "futex"),
-    *("getcwd", "getdents64", "getegid", "geteuid", "getgid", "getpid", "getppid", "getrandom"),
+    *(
+        "getcwd",
+        "getdents64",
+        "getegid",
+        "geteuid",
+        "getgid",
+        "getpid",
+        "getppid",
+        "getrandom",
+        "getrusage",
+    ),
     *("gettid", "getuid", "ioctl", "lseek", "lstat", "madvise", "mmap", "mprotect", "munmap"),
     *("nanosleep", "newfstatat", "open", "openat", "openat2", "pipe2", "poll", "prctl"),
     *("pread64", "prlimit64", "read", "readlink", "readlinkat", "rt_sigaction"),
@@ -219,9 +223,18 @@ def test_default_action(given: int | None, expected: str, runtime: Runtime, look
     config = bundle.seccomp(
         bundle.base(), allowed, default_action="SCMP_ACT_ERRNO", default_errno_ret=given
     )
-    answers = look(config, SID, actions.identity())
+    answers = look(config, SID, RUSAGE)
     assert answers.deed(SID).error == expected
-    assert answers.deed(actions.identity()).error == ""
+    assert answers.deed(RUSAGE).error == "EINVAL"
+
+
+@pytest.mark.proves("linux.seccomp.syscalls.names:getrusage")
+def test_allow(look) -> None:
+    """ "SCMP_ACT_ALLOW": the kernel's own answer, where all else is refused."""
+    allowed = SyscallRule(names=DEFAULT_ALLOWED, action="SCMP_ACT_ALLOW")
+    config = bundle.seccomp(bundle.base(), allowed, default_action="SCMP_ACT_ERRNO")
+    answers = look(config, SID, RUSAGE)
+    assert (answers.deed(SID).error, answers.deed(RUSAGE).error) == ("EPERM", "EINVAL")
 
 
 OPERATORS = {
