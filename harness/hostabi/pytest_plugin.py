@@ -92,7 +92,9 @@ def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginMa
     group.addoption("--modules", type=Path, help="lib/modules/RELEASE of a kernel image")
     group.addoption("--kernel-config", type=Path, help="configuration of a kernel image")
     group.addoption("--builds", type=Path, help="kernels as a run resolved them, by name")
-    group.addoption("--short", action="store_true", help="few examples, no slow tests")
+    group.addoption(
+        "--short", action="store_true", help="few examples, no slow tests, quick runtimes only"
+    )
     group.addoption(
         "--lockstep",
         choices=("with", "only", "without"),
@@ -190,7 +192,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
             "kernel_spec", specs, scope="session", ids=[Path(spec).name for spec in specs]
         )
     if "runtime_name" in metafunc.fixturenames:
-        names = config.stash[_RUNTIMES] or _default_runtimes()
+        names = config.stash[_RUNTIMES] or _default_runtimes(short=config.getoption("--short"))
         metafunc.parametrize(
             "runtime_name", names, scope="session", ids=[Path(name).name for name in names]
         )
@@ -326,10 +328,10 @@ def _disks(config: pytest.Config) -> tuple[Disk, ...]:
     return (runtimes_disk(_guests(config).packages, named),)
 
 
-def _default_runtimes() -> tuple[str, ...]:
+def _default_runtimes(*, short: bool) -> tuple[str, ...]:
     from hostabi.oci.runtimes import default_names  # noqa: PLC0415
 
-    return tuple(default_names())
+    return default_names(short=short)
 
 
 @pytest.fixture(scope="session")

@@ -295,6 +295,33 @@ def test_the_default_tests_are_lint_selftest_and_two_kernels() -> None:
     assert test.plan_of(["suites-6.1"], ["-k", "x"], []) == [("suites-6.1", ["-k", "x"])]
 
 
+def test_two_environments_run_side_by_side(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    # each waits until the other has begun: one after the other they would wait in vain
+    script = (
+        "import pathlib, sys, time\n"
+        "mine, other, code = pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2]), sys.argv[3]\n"
+        "mine.touch()\n"
+        "until = time.monotonic() + 20\n"
+        "while not other.exists() and time.monotonic() < until: time.sleep(0.01)\n"
+        "print('out of', mine.name); print('err of', mine.name, file=sys.stderr)\n"
+        "sys.exit(int(code) if other.exists() else 9)\n"
+    )
+
+    def argv(name: str, arguments: list[str]) -> list[str]:
+        return [sys.executable, "-c", script, *arguments]
+
+    monkeypatch.setattr(test, "_tox", argv)
+    one, other = str(tmp_path / "one"), str(tmp_path / "other")
+    steps = test._together([("a", [one, other, "0"]), ("b", [other, one, "1"])])
+    assert [(step.name, step.code) for step in steps] == [("a", 0), ("b", 1)]
+    told = capfd.readouterr()
+    assert told.out.index("== a") < told.out.index("out of one")
+    assert told.out.index("== b") < told.out.index("out of other")
+    assert told.err == "err of one\n"
+
+
 def test_the_summary_counts_what_failed() -> None:
     steps = [test.Step("lint", 0, 1.0), test.Step("selftest", 1, 2.0)]
     assert "selftest: FAILED (1)" in test.summary(steps)

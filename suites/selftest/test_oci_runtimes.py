@@ -60,6 +60,7 @@ def bound(guest: Guest, name: str = "crun") -> Runtime:
 def test_catalogue() -> None:
     """Two runtimes by default, and every entry is complete."""
     assert runtimes.default_names() == ("runc", "crun")
+    assert runtimes.default_names(short=True) == ("crun",)
     entries = runtimes.catalogue()
     assert len(entries) >= 8
     for entry in entries.values():

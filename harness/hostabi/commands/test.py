@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from hostabi import resources
 from hostabi.commands.context import Context, Parsers, command
@@ -50,19 +54,52 @@ def add(parsers: Parsers, shared: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace, context: Context) -> int:
     """Run each environment in turn and sum up; 1 when one failed."""
     plan = plan_of(options.environments, options.arguments, _common(context))
-    steps = []
-    for name, arguments in plan:
-        began = time.monotonic()
-        argv = _tox(name, arguments) if resources.checkout() else _pytest(name, arguments)
-        if argv is None:
-            sys.stdout.write(f"{name}: left out, for it needs a checkout of the sources\n")
-            continue
-        sys.stdout.write(f"\n== {name}: {' '.join(argv[1:])}\n")
-        sys.stdout.flush()
-        code = subprocess.run(argv, check=False, cwd=resources.checkout()).returncode
-        steps.append(Step(name, code, time.monotonic() - began))
+    last = [] if options.environments else plan[-len(SHORT) :]
+    steps = [step for one in plan if one not in last for step in _together([one])]
+    steps += _together(last)
     sys.stdout.write(summary(steps))
     return 1 if not steps or any(step.code for step in steps) else 0
+
+
+def _together(plan: list[tuple[str, list[str]]]) -> list[Step]:
+    """Run environments side by side; what the first one prints is seen at once, the others' later.
+
+    One guest keeps one core busy, so two kernels take as long as one.
+    """
+    with contextlib.ExitStack() as stack:
+        running: list[tuple[str, str, subprocess.Popen[bytes], IO[bytes] | None, float]] = []
+        for name, arguments in plan:
+            argv = _tox(name, arguments) if resources.checkout() else _pytest(name, arguments)
+            if argv is None:
+                sys.stdout.write(f"{name}: left out, for it needs a checkout of the sources\n")
+                continue
+            title = f"\n== {name}: {' '.join(argv[1:])}\n"
+            later = stack.enter_context(tempfile.TemporaryFile()) if running else None
+            if later is None:
+                sys.stdout.write(title)
+                sys.stdout.flush()
+            process = stack.enter_context(
+                subprocess.Popen(
+                    argv, cwd=resources.checkout(), stdout=later, stderr=later and subprocess.STDOUT
+                )
+            )
+            running.append((name, title, process, later, time.monotonic()))
+        return [_ended(*each) for each in running]
+
+
+def _ended(
+    name: str, title: str, process: subprocess.Popen[bytes], later: IO[bytes] | None, began: float
+) -> Step:
+    """Wait for an environment, and print what it said meanwhile."""
+    code = process.wait()
+    seconds = time.monotonic() - began
+    if later is not None:
+        later.seek(0)
+        sys.stdout.write(title)
+        sys.stdout.flush()
+        shutil.copyfileobj(later, sys.stdout.buffer)
+        sys.stdout.flush()
+    return Step(name, code, seconds)
 
 
 def plan_of(names: list[str], extra: list[str], common: list[str]) -> list[tuple[str, list[str]]]:

@@ -29,6 +29,7 @@ class _Row(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     packages: tuple[str, ...]
     binary: str
     default: bool = False
+    quick: bool = False
 
 
 class _Local(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -43,7 +44,7 @@ class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A runtime and where it comes from.
+    """A runtime and where it comes from. A short pass takes only those that are ``quick``.
 
     ``binary`` is its path within its tree; ``packages`` of ``suite`` and what they depend
     on make that tree. ``local`` is a binary of the user, put into the tree.
@@ -55,6 +56,7 @@ class Entry:
     packages: tuple[str, ...]
     binary: str
     default: bool = False
+    quick: bool = False
     local: Path | None = None
 
     @property
@@ -75,14 +77,18 @@ def catalogue() -> dict[str, Entry]:
     """Every runtime of the catalogue by name, in the file's order. Raises InputError."""
     rows = _load(resources.kernels() / "runtimes.toml").runtime
     return {
-        row.name: Entry(row.name, row.family, row.suite, row.packages, row.binary, row.default)
+        row.name: Entry(
+            row.name, row.family, row.suite, row.packages, row.binary, row.default, row.quick
+        )
         for row in rows
     }
 
 
-def default_names() -> tuple[str, ...]:
-    """The runtimes used when none is named."""
-    return tuple(name for name, entry in catalogue().items() if entry.default)
+def default_names(*, short: bool = False) -> tuple[str, ...]:
+    """The runtimes used when none is named; in a ``short`` pass only the quick ones."""
+    return tuple(
+        name for name, entry in catalogue().items() if entry.default and (entry.quick or not short)
+    )
 
 
 def find(spec: str) -> Entry:
