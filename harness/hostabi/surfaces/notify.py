@@ -230,6 +230,10 @@ def _queues() -> Iterator[Probe]:
     yield from q.probes()
 
 
+# Debian's kernels are tainted by permission events (linux changelog: "fanotify: Taint on use of
+# FANOTIFY_ACCESS_PERMISSIONS"), and kernel.tainted is a fact of another surface.
 SURFACE = Joined(
-    "notify", (ProbeSurface("notify", _everybody), ProbeSurface("notify", _queues, (HOST,)))
+    "notify",
+    (ProbeSurface("notify", _everybody), ProbeSurface("notify", _queues, (HOST,))),
+    loads=True,
 )

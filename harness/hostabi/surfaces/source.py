@@ -54,7 +54,7 @@ class Surface(Protocol):
 
 @runtime_checkable
 class Loading(Protocol):
-    """A surface whose questions have the kernel load modules by itself.
+    """A surface whose questions have the kernel load modules by itself, or taint it.
 
     What they bring along (sysctls, files in /proc, devices in each new network
     namespace) would look to other surfaces like the kernel's own.
