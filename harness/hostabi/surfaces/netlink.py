@@ -33,7 +33,7 @@ from hostabi.surfaces.reproducers import Reproducer
 from hostabi.surfaces.source import Source
 from hostabi.syscalls.table import C
 
-_SERVICES, _FAMILIES = ("fou", "ip_vs"), ("fou", "ip_vs", "psample")
+_SERVICES, _FAMILIES = ("fou", "ip_vs", "ovpn"), ("fou", "ip_vs", "psample")
 """Modules that are not asked for by a name, or only by other surfaces, before or after."""
 _FALLBACK = "/proc/sys/net/core/fb_tunnels_only_for_init_net"
 """Who gets a device of each kind of tunnel in each new network namespace, sysctl/net.rst."""

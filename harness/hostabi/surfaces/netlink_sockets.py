@@ -38,13 +38,17 @@ _ALL_STATES = 0xFFFFFFFF
 
 
 def open_families(q: Questions) -> None:
-    """Which families there are, and whether their first group may be joined."""
+    """Which families there are, and whether their first group may be joined.
+
+    Groups of generic netlink get their numbers as modules come.
+    """
     for name in _FAMILIES.split():
         kind = C.SOCK_RAW | C.SOCK_CLOEXEC
         number = getattr(C, f"NETLINK_{name}")
         fd = q.ask(f"family.{name}", "socket", C.AF_NETLINK, kind, number, opaque=True)
-        address = q.content(words(C.AF_NETLINK, 0, size=2) + words(0, 1))
-        q.ask(f"family.{name}.group-1", "bind", fd, address, 12, given=(fd,))
+        if name != "GENERIC":
+            address = q.content(words(C.AF_NETLINK, 0, size=2) + words(0, 1))
+            q.ask(f"family.{name}.group-1", "bind", fd, address, 12, given=(fd,))
         q.call("close", fd)
 
 
