@@ -263,6 +263,10 @@ def test_reproducers_are_published(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert first.file
     assert not second.file, "the ledger explains it"
 
+    page = published.write(tmp_path, shown[1:], [], ["one"])
+    assert "there are none" in page.read_text()
+    assert not list(page.parent.rglob("*.h")), "no program would include it"
+
 
 def test_a_break_is_known_where_each_of_its_losses_is() -> None:
     def finding(new: str, known: str) -> Finding:

@@ -186,12 +186,15 @@ def _files(shown: Sequence[Shown]) -> tuple[dict[str, str], str]:
         short = {each: text for each, text in whole.items() if len(text) <= _LONG}
         which, whole = f"Those of open breaks of at most {_LONG} bytes", short
     files = {file_name(each): text for each, text in whole.items()}
+    printed = "`hostabi explain FACT --reproducer` prints any as one file."
+    if not files:
+        return {}, f"{which} would be kept beside this page, and there are none. {printed}"
+    used = {name for text in files.values() for name in _INCLUDED.findall(text)}
     sentence = (
         f"{which} are in [{_PROGRAMS}]({_PROGRAMS}): `cc FILE.c`, `sh FILE.sh`; what "
-        "FILE.decl.c declares has to compile with a kernel's headers. "
-        "`hostabi explain FACT --reproducer` prints any as one file."
+        f"FILE.decl.c declares has to compile with a kernel's headers. {printed}"
     )
-    return files | parts, sentence
+    return files | {name: parts[name] for name in used}, sentence
 
 
 def _without(text: str, parts: Mapping[str, str]) -> str:
