@@ -312,7 +312,10 @@ def test_a_run_goes_on_where_it_was_stopped(
 
     monkeypatch.setattr(reproduce, "run_one", one)
     texts = ("yes", "panics", "no")
-    made = {Subject("s", Fact(text, "ok")): Reproducer(Language.C, text) for text in texts}
+    made = {
+        Subject("s", Fact(text, "ok")): Reproducer(Language.C, text, others=("another",))
+        for text in texts
+    }
     wants: dict[Subject, int | None] = {each: int(each.fact.key != "yes") for each in made}
 
     def run() -> dict[str, int]:

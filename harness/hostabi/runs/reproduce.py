@@ -277,7 +277,7 @@ class _Runner:
     ) -> dict[Subject, int]:
         """What each exits with. What is not as it should be is tried once more, alone.
 
-        Not where there is another program, which is tried next.
+        Another program may have left something behind, such as a group of the same name.
         """
         exits: dict[Subject, int] = {}
         groups: dict[tuple[Variant, tuple[str, ...]], list[Subject]] = {}
@@ -293,11 +293,7 @@ class _Runner:
         again: list[list[Subject]] = []
         for several in groups.values():
             exits |= self._together(several, made)
-            again += [
-                [one]
-                for one in several
-                if wants[one] not in (None, exits[one]) and not made[one].others
-            ]
+            again += [[one] for one in several if wants[one] not in (None, exits[one])]
         for alone in again:
             exits |= self._together(alone, made)
         return exits
