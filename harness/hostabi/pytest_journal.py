@@ -12,7 +12,7 @@ import pytest
 from hostabi.model import Outcome, Variant
 from hostabi.runs import outcomes
 from hostabi.runs.journal import Journal
-from hostabi.runs.records import KNOWN, BuildUsed, CellKey, Features, Planned, TestCell, together
+from hostabi.runs.records import BuildUsed, CellKey, Features, Planned, TestCell, together
 
 OUTCOME = pytest.StashKey[Outcome]()
 VARIANT = Variant()
@@ -42,15 +42,14 @@ def variant(item: pytest.Item) -> Variant:
 
 def cell_name(item: pytest.Item) -> str:
     """The test without its kernel and runtime: ``syscalls/test_pipes.py::test_order[small]``."""
-    path, _, name = item.nodeid.partition("::")
-    folder = "/".join(path.split("/")[-2:])
+    name = item.nodeid.partition("::")[2]
     values = parameters(item)
     for parameter in ("kernel_spec", "runtime_name"):
         if parameter in values and "[" in name:
             base, _, rest = name.partition("[")
             inner = rest.removesuffix("]").removeprefix(_identifier(values[parameter]))
             name = f"{base}[{inner.removeprefix('-')}]"
-    return f"{folder}::{name.removesuffix('[]')}"
+    return f"{item.path.parent.name}/{item.path.name}::{name.removesuffix('[]')}"
 
 
 def _identifier(value: object) -> str:
@@ -132,8 +131,7 @@ class Recorder:
         if call.excinfo is not None and cell.outcome in (Outcome.PASS, Outcome.UNSUPPORTED):
             error = call.excinfo.value
             cell.outcome = item.stash.get(OUTCOME, Outcome.ERROR)
-            known = getattr(report, "wasxfail", "")
-            cell.reason = f"{KNOWN}{known}" if known else outcomes.reason(error)
+            cell.reason = outcomes.reason(error)
             if cell.outcome is not Outcome.UNSUPPORTED:
                 cell.detail.append(report.longreprtext)
         return report

@@ -23,7 +23,14 @@ from hostabi.errors import HostabiError, InputError
 from hostabi.kernels.identity import RUNNING, is_running
 from hostabi.model import Outcome
 from hostabi.progress import SILENT, Progress, Silent
-from hostabi.pytest_journal import OUTCOME, Recorder, over_all, parameters, variant
+from hostabi.pytest_journal import (
+    OUTCOME,
+    Recorder,
+    cell_name,
+    over_all,
+    parameters,
+    variant,
+)
 from hostabi.runs import journal as journal_module
 from hostabi.runs import outcomes
 from hostabi.runs.child import PARENT, handed
@@ -243,18 +250,14 @@ def _expect_known(item: pytest.Item) -> None:
 
     Not strict: a build or a runtime that was repaired is no failure either.
     """
-    from hostabi.oci.deviations import known  # noqa: PLC0415
+    from hostabi.oci.deviations import explanation  # noqa: PLC0415
 
-    values = parameters(item)
     build = getattr(item, "funcargs", {}).get("kernel")
-    runtime = str(values.pop("runtime_name", ""))
-    values.pop("kernel_spec", None)
-    cases = frozenset(map(str, values.values()))
-    name = getattr(item, "originalname", item.name)
-    test = f"{item.path.parent.name}/{item.path.name}::{name}"
-    for deviation in known():
-        if deviation.covers(test, runtime=runtime, build=build.name if build else "", cases=cases):
-            item.add_marker(pytest.mark.xfail(raises=AssertionError, reason=str(deviation)))
+    runtime = str(parameters(item).get("runtime_name", ""))
+    name = build.name if build else ""
+    why = explanation(cell_name(item), runtime=runtime, build=name)
+    if why:
+        item.add_marker(pytest.mark.xfail(raises=AssertionError, reason=why))
 
 
 @pytest.hookimpl(wrapper=True)

@@ -13,18 +13,21 @@ import pytest
 
 from hostabi.errors import InputError, StorageError
 from hostabi.model import SCHEMA, Outcome
+from hostabi.oci import deviations
+from hostabi.oci.deviations import Deviation
 from hostabi.runs import journal as journals
+from hostabi.runs import sources
 from hostabi.runs.journal import Journal
 from hostabi.runs.records import CaptureDone, CellKey, Session, TestCell
 
-DIGEST = journals.source_digest
+DIGEST = sources.digest
 
 
 @pytest.fixture(autouse=True)
 def alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(journals.ENVIRONMENT, raising=False)
     # Sources that are edited while the tests run must not look like another hostabi.
-    monkeypatch.setattr(journals, "source_digest", lambda: "the same")
+    monkeypatch.setattr(sources, "digest", lambda part: "the same")
 
 
 def cell(session: str, test: str, outcome: Outcome = Outcome.PASS) -> TestCell:
@@ -57,7 +60,7 @@ def test_results_of_another_source_are_not_reused(
 ) -> None:
     with Journal.open(tmp_path / "j") as journal:
         journal.append(cell(journal.begin(), "a"))
-    monkeypatch.setattr(journals, "source_digest", lambda: "another")
+    monkeypatch.setattr(sources, "digest", lambda part: "another")
     with Journal.open(tmp_path / "j") as journal:
         assert not journal.has(CellKey("6.1.1-1", "a"))
 
@@ -184,10 +187,10 @@ def test_children_go_by_their_parents_digest(
     with Journal.open(tmp_path / "j") as journal:
         journal.append(cell(journal.begin(), "a"))
         monkeypatch.setenv(journals.ENVIRONMENT, str(journal.descriptor))
-        monkeypatch.setattr(journals, "source_digest", lambda: "edited meanwhile")
+        monkeypatch.setattr(sources, "digest", lambda part: "edited meanwhile")
         child = Journal.open(tmp_path / "j")
         assert child.has(CellKey("6.1.1-1", "a"))
-        assert child.source == journal.source
+        assert child.digests == journal.digests
 
 
 def test_a_descriptor_of_another_file_is_refused(
@@ -229,15 +232,15 @@ def test_a_capture_counts_only_while_its_file_is_unharmed(tmp_path: Path) -> Non
 def test_the_digest_goes_over_every_file_that_measures(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def digest() -> str:
+    def digest(part: str = sources.OTHER) -> str:
         DIGEST.cache_clear()
-        return DIGEST()
+        return DIGEST(part)
 
     for name in ("suites", "agent", "kernels"):
         (tmp_path / name).mkdir()
-    monkeypatch.setattr(journals.resources, "suites", lambda: tmp_path / "suites")
-    monkeypatch.setattr(journals.resources, "agent_sources", lambda: tmp_path / "agent")
-    monkeypatch.setattr(journals.resources, "kernels", lambda: tmp_path / "kernels")
+    monkeypatch.setattr(sources.resources, "suites", lambda: tmp_path / "suites")
+    monkeypatch.setattr(sources.resources, "agent_sources", lambda: tmp_path / "agent")
+    monkeypatch.setattr(sources.resources, "kernels", lambda: tmp_path / "kernels")
     seen = [digest()]
     for name in ("suites/cases.toml", "agent/table.inc", "suites/syscalls/expected.json"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
@@ -248,4 +251,49 @@ def test_the_digest_goes_over_every_file_that_measures(
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text("x")
         assert digest() == seen[-1]
+    before = {part: digest(part) for part in (sources.CAPTURES, *sources.SUITES)}
+    (tmp_path / "suites/conformance").mkdir()
+    for name, decides in (
+        ("suites/conformance/t.py", {"conformance"}),
+        ("agent/probe_report.c", {"conformance"}),
+        ("suites/syscalls/t.py", {"syscalls"}),
+        ("agent/program.c", set(before)),
+    ):
+        (tmp_path / name).write_text("x")
+        changed = {part for part, known in before.items() if digest(part) != known}
+        assert changed == decides, name
+        before = {part: digest(part) for part in before}
     DIGEST.cache_clear()
+
+
+def test_runs_of_several_sources_make_one_table(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for source, test in (("old", "syscalls/a"), ("new", "conformance/b")):
+        monkeypatch.setattr(sources, "digest", lambda part, source=source: source)
+        with Journal.open(tmp_path / "j") as journal:
+            journal.append(cell(journal.begin(), test))
+    contents = journals.read(tmp_path / "j")
+    assert contents.latest() == {"syscalls": "old", "conformance": "new"}
+    kept = contents.since(contents.latest())
+    assert {key.test for key in kept.cells()} == {"syscalls/a", "conformance/b"}
+    assert {key.test for key in contents.since(sources.digests()).cells()} == {"conformance/b"}
+
+
+def test_a_failure_is_known_by_the_deviations_of_today(monkeypatch: pytest.MonkeyPatch) -> None:
+    one = Deviation("conformance/test_a.py::test_x", "a bug", "https://a", ("crun",), case="r-w")
+    monkeypatch.setattr(deviations, "known", lambda: (one,))
+
+    def known(test: str, outcome: Outcome = Outcome.FAIL, runtime: str = "crun") -> bool:
+        made = TestCell(
+            "s", "6.1.1-1", f"conformance/test_a.py::{test}", outcome, runtime, reason="no"
+        )
+        (found,) = journals.Contents((made,)).cells().values()
+        return found.known
+
+    assert known("test_x[r-w]")
+    assert known("test_x[all-r-w]")
+    assert not known("test_x[r-wx]")
+    assert not known("test_x")
+    assert not known("test_x[r-w]", Outcome.PASS)
+    assert not known("test_x[r-w]", runtime="runc")

@@ -34,7 +34,7 @@ SPECS = ("5.10", "6.1", "7.3")
 def alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(journals.ENVIRONMENT, raising=False)
     # Sources that are edited while the tests run must not look like another hostabi.
-    monkeypatch.setattr(journals, "source_digest", lambda: "the same")
+    monkeypatch.setattr(journals.sources, "digest", lambda part: "the same")
 
 
 def resolve(spec: str) -> SimpleNamespace:
@@ -338,7 +338,7 @@ from hostabi.runs import journal as journals
 from hostabi.runs.journal import Journal
 import threading
 
-journals.source_digest = lambda: "the same"
+journals.sources.digest = lambda part: "the same"
 
 class Blocking(test_plan.Suite):
     def __call__(self, label, folders, arguments):

@@ -53,7 +53,7 @@ def cell(name: str, test: str, outcome: Outcome = Outcome.PASS, **more: str) -> 
 
 
 def results(*records: Record) -> Results:
-    session = Session("s", "2030-01-01", "0.1.0", "digest", 1, accelerator="tcg", host="Linux")
+    session = Session("s", "2030-01-01", "0.1.0", 1, accelerator="tcg", host="Linux")
     builds = (build(NEW, "6.1"), build(OLD, "5.10"))
     return Results.of(Contents((session, *builds, *records)))
 
@@ -151,7 +151,7 @@ def test_failures_of_steps_are_told() -> None:
 
 def test_a_run_that_was_killed_after_one_that_ended_is_a_part(tmp_path: Path) -> None:
     """The end of an earlier run is no end of this one, and its builds are not what is shown."""
-    again = Session("t", "2030-02-02", "0.1.0", "digest", 2)
+    again = Session("t", "2030-02-02", "0.1.0", 2)
     records = [Finished("s", "2030-01-02", (NEW,), 0), again]
     pages.write(tmp_path, results(*records, build(OLD, "5.10")), [])
     assert "not finished" in (tmp_path / "README.md").read_text()
@@ -165,7 +165,7 @@ def test_a_run_that_was_killed_after_one_that_ended_is_a_part(tmp_path: Path) ->
 
 
 def test_failures_of_an_earlier_run_are_not_told_again() -> None:
-    later = Session("t", "2030-02-02", "0.1.0", "digest", 2)
+    later = Session("t", "2030-02-02", "0.1.0", 2)
     old = [StepError("s", "7.3", "fetch", "gone"), Finished("s", "2030-01-02", (NEW,), 3), later]
     assert results(*old, Finished("t", "2030-02-03", (NEW,), 0)).failures() == []
     kept = StepError("t", NEW, "suites", "pytest ended with 3")

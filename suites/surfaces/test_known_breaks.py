@@ -16,7 +16,7 @@ from hostabi.kernels.build import Build
 from hostabi.kernels.catalogue import line_order
 from hostabi.model import Capture, Fact
 from hostabi.pytest_plugin import unsupported
-from hostabi.runs import capture, journal
+from hostabi.runs import capture, journal, sources
 from hostabi.runs.guests import Guests
 from hostabi.surfaces import registry
 
@@ -30,7 +30,7 @@ def captures(
 ) -> list[Capture]:
     """One capture of each line, oldest first: the run's own, or of the surfaces that matter."""
     path: Path | None = request.config.getoption("--journal")
-    known = journal.read(path).since(journal.source_digest()) if path else None
+    known = journal.read(path).since(sources.digests()) if path else None
     surfaces = [surface for surface in registry.ALL if surface.name in NAMES]
     found = []
     for build in sorted(kernels, key=lambda build: line_order(build.line)):

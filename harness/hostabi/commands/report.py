@@ -44,14 +44,12 @@ def run(options: argparse.Namespace, context: Context) -> int:
     """Render a journal."""
     from hostabi.results.tables import Results
     from hostabi.runs import journal
-    from hostabi.runs.records import Session
 
     path = journal_file(options)
     contents = journal.read(path)
     if damage := contents.damage(path):
         context.progress.say(damage)
-    sources = [session.source for session in contents.of(Session)]
-    contents = contents.since(sources[-1]) if sources else contents
+    contents = contents.since(contents.latest())
     names = [build.name for build in Results.of(contents).builds]
     compared = verdicts(path, contents, names)
     show(results_folder(options), contents, compared, context.progress)

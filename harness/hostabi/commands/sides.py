@@ -114,12 +114,12 @@ def only(capture: Capture, surfaces: Sequence[str]) -> Capture:
 
 def recorded(path: Path, build: str) -> Path | None:
     """The capture that a run with these sources made of ``build``, if there is one."""
-    from hostabi.runs import journal
+    from hostabi.runs import journal, sources
 
     if not path.is_file():
         return None
     contents = journal.read(path)
-    return journal.recorded_capture(path, contents.since(journal.source_digest()), build)
+    return journal.recorded_capture(path, contents.since(sources.digests()), build)
 
 
 def last_run(path: Path) -> list[Path]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Set
 from functools import cache
 
 import msgspec
@@ -30,13 +29,14 @@ class Deviation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         if not self.runtimes and not self.builds:
             raise ValueError(f"the deviation of {self.test} names no runtimes and no builds")
 
-    def covers(self, test: str, *, runtime: str, build: str, cases: Set[str]) -> bool:
-        """Whether a cell is meant; ``cases`` are the other parameters of its test."""
+    def covers(self, test: str, *, runtime: str, build: str) -> bool:
+        """Whether a cell is meant; ``test`` ends with its parameters in brackets, if it has any."""
+        name, _, parameters = test.removesuffix("]").partition("[")
         return (
-            self.test == test
+            self.test == name
             and (not self.runtimes or runtime in self.runtimes)
             and (not self.builds or build in self.builds)
-            and (not self.case or self.case in cases)
+            and (not self.case or f"-{self.case}-" in f"-{parameters}-")
         )
 
     def __str__(self) -> str:
@@ -55,3 +55,9 @@ def known() -> tuple[Deviation, ...]:
         return msgspec.toml.decode(path.read_bytes(), type=_File).deviation
     except (OSError, msgspec.DecodeError) as error:
         raise InputError(f"cannot read the deviations in {path}: {error}") from error
+
+
+def explanation(test: str, *, runtime: str, build: str) -> str:
+    """Why a cell is known to fail, with the reference; empty when it is not."""
+    every = (one for one in known() if one.covers(test, runtime=runtime, build=build))
+    return next(map(str, every), "")

@@ -76,9 +76,12 @@ def _status(results: Results) -> str:
     if began is None:
         return "Nothing was measured yet."
     end = results.ended.ended if results.ended else "not finished; what is here is a part"
+    sources = ", ".join(
+        f"{part} {digest}" for part, digest in sorted(results.contents.latest().items())
+    )
     return (
-        f"Made by hostabi {__version__} (sources {began.source}) on {began.host},"
-        f" accelerator {began.accelerator}. Ended: {end}."
+        f"Made by hostabi {__version__} on {began.host}, accelerator {began.accelerator}. Ended:"
+        f" {end}. Digests of the sources that measured: {sources}."
     )
 
 

@@ -9,7 +9,8 @@ from tabulate import tabulate
 
 from hostabi import __version__
 from hostabi.errors import StorageError
-from hostabi.runs.journal import now, source_digest
+from hostabi.runs.journal import now
+from hostabi.runs.sources import CAPTURES, digest
 from hostabi.runs.steady import Compared, Steadiness, needed
 
 PAGE = "steadiness.md"
@@ -61,7 +62,7 @@ def write(folder: Path, builds: Sequence[Steadiness]) -> Path:
     if lines := unsteady(builds):
         parts += ["## What differs", "", *(f"- {line}" for line in lines), ""]
     parts += ["## Pairs", "", _pairs(builds), ""]
-    parts.append(f"Made by hostabi {__version__} (sources {source_digest()}), ended {now()}.")
+    parts.append(f"Made by hostabi {__version__} (sources {digest(CAPTURES)}), ended {now()}.")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / PAGE).write_text("\n".join(parts) + "\n")

@@ -26,6 +26,7 @@ from hostabi.runs.records import (
     SurfaceError,
     TestCell,
     members,
+    suite_of,
 )
 from hostabi.syscalls.probes import PROBES
 
@@ -108,11 +109,6 @@ class Results:
         done = self.contents.captures().get(error.build)
         shown = any(build.name == error.build for build in self.builds)
         return shown and (done is None or done.session == error.session)
-
-
-def suite_of(test: str) -> str:
-    """``syscalls`` of ``syscalls/test_pipes.py::test_order``."""
-    return test.partition("/")[0]
 
 
 def _head(build: BuildUsed) -> str:

@@ -14,46 +14,46 @@ from __future__ import annotations
 import datetime
 import errno
 import fcntl
-import functools
 import hashlib
 import os
 import platform
 import secrets
 import stat
-import sys
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self, TypeVar
 
 import msgspec
 
-from hostabi import __version__, resources
+from hostabi import __version__
 from hostabi.closing import Closing
 from hostabi.errors import InputError, StorageError
 from hostabi.model import SCHEMA, Outcome
+from hostabi.oci import deviations
+from hostabi.runs import sources
 from hostabi.runs.records import (
+    KNOWN,
     BuildUsed,
     CaptureDone,
     CellKey,
     Features,
     Finished,
+    Planned,
     Record,
     Session,
+    SuitesDone,
     SurfaceError,
     TestCell,
+    suite_of,
 )
 
 ENVIRONMENT = "HOSTABI_JOURNAL_DESCRIPTOR"
 """Names the descriptor of a journal that a parent process holds open and locked."""
 
-_SHORT = "-short"
-"""Ends the source of a session with few examples."""
 _LINE_LIMIT = 1 << 20
 _DETAIL_LIMIT = 16_000
-_NOT_MEASURING = {"cli.py", "commands", "diff", "results", "selftest", "data"}
-"""Also ``data``: what a wheel has in it is looked at where it lies."""
 _DECODER: msgspec.json.Decoder[Record] = msgspec.json.Decoder(Record)
 _ENCODER = msgspec.json.Encoder()
 _R = TypeVar("_R", bound=msgspec.Struct)
@@ -82,8 +82,8 @@ class Contents:
         return (record for record in self.records if isinstance(record, kind))
 
     def cells(self) -> dict[CellKey, TestCell]:
-        """The last outcome of each cell."""
-        return {cell.key: cell for cell in self.of(TestCell)}
+        """The last outcome of each cell. What is known is what a deviation explains today."""
+        return {cell.key: _explained(cell) for cell in self.of(TestCell)}
 
     def builds(self) -> dict[str, BuildUsed]:
         """The last provenance of each build, by name."""
@@ -108,22 +108,29 @@ class Contents:
         assert isinstance(end, Finished)
         return Contents(self.records[before + 1 :]), end
 
-    def since(self, source: str) -> Contents:
-        """Only what was measured by sessions of the same ``source``.
+    def since(self, digests: Mapping[str, str]) -> Contents:
+        """Only what was measured by the same sources; ``digests`` are of each part.
 
-        What a short session captured counts in a full one too, and the other way round.
+        Who measured and with what (sessions, builds, ends) stays.
         """
-        digest = source.removesuffix(_SHORT)
-        sources = {session.session: session.source for session in self.of(Session)}
+        of_session = {session.session: session.sources for session in self.of(Session)}
 
         def counts(record: Record) -> bool:
-            its = sources.get(record.session, "")
-            if isinstance(record, BuildUsed | Features | CaptureDone | SurfaceError):
-                return its.removesuffix(_SHORT) == digest
-            return its == source
+            its = of_session.get(record.session, {})
+            return all(its.get(part, "") == digests.get(part) for part in _parts(record))
 
         kept = tuple(record for record in self.records if counts(record))
         return Contents(kept, self.torn, self.skipped)
+
+    def latest(self) -> dict[str, str]:
+        """The digest by which each part was measured last: several runs may have a part each."""
+        of_session = {session.session: session.sources for session in self.of(Session)}
+        return {
+            part: its
+            for record in self.records
+            for part in _parts(record)
+            if (its := of_session.get(record.session, {}).get(part))
+        }
 
 
 def parse(data: bytes, name: str) -> Contents:
@@ -199,16 +206,16 @@ class Journal(Closing):
         contents: Contents,
         *,
         owned: bool,
-        source: str,
+        digests: Mapping[str, str],
     ) -> None:
         self.path = path
         self.session = ""
-        self.source = source
+        self.digests = dict(digests)
         self.damage = contents.damage(path)
         self._descriptor = descriptor
         self._owned = owned
         self._mutex = threading.Lock()
-        self._cells = contents.since(self.source).cells()
+        self._cells = contents.since(self.digests).cells()
 
     @classmethod
     def open(cls, path: Path, *, short: bool = False) -> Self:
@@ -236,8 +243,8 @@ class Journal(Closing):
             contents = parse(_read_all(descriptor), str(path))
             if contents.torn:
                 os.ftruncate(descriptor, os.fstat(descriptor).st_size - len(contents.torn))
-            source = f"{source_digest()}{_SHORT}" if short else source_digest()
-            return cls(path, descriptor, contents, owned=True, source=source)
+            digests = sources.digests(short=short)
+            return cls(path, descriptor, contents, owned=True, digests=digests)
         except BaseException:
             os.close(descriptor)
             raise
@@ -255,9 +262,9 @@ class Journal(Closing):
                 advice=f"unset {ENVIRONMENT}; it is set by hostabi for its own child processes",
             )
         contents = parse(_read_all(descriptor), str(path))
-        # The parent's digest: sources that were edited since do not split its run in two.
-        sources = [session.source for session in contents.of(Session)]
-        return cls(path, descriptor, contents, owned=False, source=sources[-1] if sources else "")
+        # The parent's digests: sources that were edited since do not split its run in two.
+        begun = [session.sources for session in contents.of(Session)]
+        return cls(path, descriptor, contents, owned=False, digests=begun[-1] if begun else {})
 
     @property
     def descriptor(self) -> int:
@@ -272,7 +279,7 @@ class Journal(Closing):
                 session=self.session,
                 started=now(),
                 tool=__version__,
-                source=self.source,
+                sources=self.digests,
                 process=os.getpid(),
                 accelerator=accelerator,
                 host=f"{platform.system()} {platform.release()} {platform.machine()}",
@@ -313,7 +320,7 @@ class Journal(Closing):
 
     def capture(self, build: str) -> Path | None:
         """The saved capture of ``build`` by the same source, if :func:`recorded_capture` has it."""
-        return recorded_capture(self.path, self.contents().since(self.source), build)
+        return recorded_capture(self.path, self.contents().since(self.digests), build)
 
     def forget(self) -> None:
         """Begin anew: remove every record."""
@@ -331,25 +338,28 @@ def now() -> str:
     return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
 
 
-@functools.cache
-def source_digest() -> str:
-    """Digest of all that decides a result: the package, the agent's sources, suites, runtimes.
+def _parts(record: Record) -> tuple[str, ...]:
+    """Whose sources decide what a record says."""
+    match record:
+        case TestCell():
+            return (sources.part_of(suite_of(record.test)),)
+        case Planned():
+            return (sources.part_of(record.suite),)
+        case CaptureDone() | SurfaceError():
+            return (sources.CAPTURES,)
+        case Features():
+            return ("syscalls",)
+        case SuitesDone():
+            return tuple(part for part in sources.SUITES if part in record.arguments)
+        case _:
+            return ()
 
-    What only compares or renders is left out: a new rule or ledger entry
-    measures nothing anew.
-    """
-    digest = hashlib.sha256(sys.version.encode())
-    package = Path(__file__).resolve().parent.parent
-    for folder in (package, resources.agent_sources(), resources.suites()):
-        for path in sorted(folder.rglob("*")):
-            inside = path.relative_to(folder)
-            made = any(part == "__pycache__" or part.startswith(".") for part in inside.parts)
-            if not made and inside.parts[0] not in _NOT_MEASURING and path.is_file():
-                digest.update(f"{inside}\0".encode() + path.read_bytes())
-    for name in ("runtimes.toml", "deviations.toml"):
-        data = resources.kernels() / name
-        digest.update(data.read_bytes() if data.is_file() else b"")
-    return digest.hexdigest()[:16]
+
+def _explained(cell: TestCell) -> TestCell:
+    if cell.outcome is not Outcome.FAIL:
+        return cell
+    why = deviations.explanation(cell.test, runtime=cell.runtime, build=cell.build)
+    return msgspec.structs.replace(cell, reason=f"{KNOWN}{why}") if why else cell
 
 
 def _lock(descriptor: int, path: Path) -> None:

@@ -179,7 +179,7 @@ class Run:
         """Run the suites, unless they went through before and left nothing to repeat."""
         folders = self._folders()
         given = (*self.options.suites, *self.options.arguments, *arguments)
-        contents = self.journal.contents().since(self.journal.source)
+        contents = self.journal.contents().since(self.journal.digests)
         errors = any(
             cell.outcome is Outcome.ERROR and key.build == name
             for key, cell in contents.cells().items()

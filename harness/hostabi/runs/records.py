@@ -25,6 +25,11 @@ def members(name: str) -> frozenset[str]:
     return frozenset(name.split(_SEPARATOR))
 
 
+def suite_of(test: str) -> str:
+    """``syscalls`` of ``syscalls/test_pipes.py::test_order``."""
+    return test.partition("/")[0]
+
+
 class Session(msgspec.Struct, frozen=True, tag_field="record", tag="session"):
     """One process that measures. Every later record names the session it belongs to."""
 
@@ -32,9 +37,9 @@ class Session(msgspec.Struct, frozen=True, tag_field="record", tag="session"):
     started: str
     """UTC, ISO 8601."""
     tool: str
-    source: str
-    """Digest of the harness and its suites; results of another digest are not reused."""
     process: int
+    sources: dict[str, str] = {}
+    """Digests by part (:mod:`.sources`); what was measured by another is not reused."""
     accelerator: str = "auto"
     host: str = ""
     arguments: tuple[str, ...] = ()

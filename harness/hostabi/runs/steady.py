@@ -25,9 +25,9 @@ from hostabi.errors import HostabiError, InputError
 from hostabi.model import Capture, Delta, Kind, Variant
 from hostabi.runs import capture
 from hostabi.runs.capture import Looks
-from hostabi.runs.journal import source_digest
 from hostabi.runs.looks import Look, Looker, boots, other_hardware
 from hostabi.runs.provenance import provenance
+from hostabi.runs.sources import CAPTURES, digest
 from hostabi.surfaces import registry
 
 if TYPE_CHECKING:
@@ -234,11 +234,11 @@ class Pool:
     def _place(self) -> Path:
         names = "".join(sorted(surface.name for surface in self.surfaces))
         whole = names == "".join(sorted(surface.name for surface in registry.ALL))
-        return self.folder / (source_digest() if whole else f"{source_digest()}-{names}")
+        return self.folder / (digest(CAPTURES) if whole else f"{digest(CAPTURES)}-{names}")
 
     def _forget_others(self) -> None:
         for folder in self.folder.glob("*") if self.folder.is_dir() else ():
-            if not folder.name.startswith(source_digest()):
+            if not folder.name.startswith(digest(CAPTURES)):
                 shutil.rmtree(folder, ignore_errors=True)
 
 

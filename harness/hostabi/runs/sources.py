@@ -1,0 +1,92 @@
+"""Digests of the sources that decide a result, one for each part of what is measured.
+
+A result is measured again when a source that it depends on was edited, and only
+then: a new test of a runtime leaves captures as they are. What only compares or
+renders decides nothing, and neither does a new rule, ledger entry or deviation.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from hostabi import resources
+
+CAPTURES = "captures"
+"""The part that is no suite: what ``hostabi capture`` and ``steady`` look at."""
+
+OTHER = "other"
+"""The part of tests that are in none of our suites; it depends on everything."""
+
+SHORT = "-short"
+"""Ends the digest of a suite that was run with few examples."""
+
+_PACKAGE = Path(__file__).resolve().parent.parent
+_NOT_MEASURING = frozenset(("cli.py", "commands", "diff", "results", "data"))
+"""Also ``data``: what a wheel has in it is looked at where it lies."""
+_CONTAINERS = frozenset(("oci", "pytest_broken.py"))
+_TESTS = frozenset(("pytest_plugin.py", "pytest_journal.py", "pytest_broken.py"))
+_WITHOUT = {
+    CAPTURES: _CONTAINERS | _TESTS,
+    "surfaces": _CONTAINERS,
+    "syscalls": _CONTAINERS | {"surfaces"},
+    "conformance": frozenset(("surfaces", "syscalls/descriptions")),
+}
+"""Parts of the package that each does without."""
+SUITES = tuple(part for part in _WITHOUT if part != CAPTURES)
+"""The parts that are suites."""
+_PROBE = "probe"
+"""How the sources of the program begin that looks from inside containers."""
+_RUNTIMES = "runtimes.toml"
+
+
+@functools.cache
+def digest(part: str) -> str:
+    """16 hexadecimal digits for the sources of a part."""
+    found = hashlib.sha256(sys.version.encode())
+    for folder, path in _files(part):
+        found.update(f"{path.relative_to(folder)}\0".encode() + path.read_bytes())
+    return found.hexdigest()[:16]
+
+
+def digests(*, short: bool = False) -> dict[str, str]:
+    """Those of all parts; ``short`` marks the suites', as full ones do not reuse short ones."""
+    ending = SHORT if short else ""
+    suites = {part: digest(part) + ending for part in (*SUITES, OTHER)}
+    return {CAPTURES: digest(CAPTURES), **suites}
+
+
+def part_of(suite: str) -> str:
+    """The part that a suite is, by its folder's name."""
+    return suite if suite in SUITES else OTHER
+
+
+def _files(part: str) -> Iterator[tuple[Path, Path]]:
+    """Each with the folder that its name is told from."""
+    without = _NOT_MEASURING | _WITHOUT.get(part, frozenset())
+    for path in _below(_PACKAGE):
+        inside = path.relative_to(_PACKAGE)
+        if without.isdisjoint((inside.parts[0], "/".join(inside.parts[:2]))):
+            yield _PACKAGE, path
+    agent = resources.agent_sources()
+    with_probe = part in ("conformance", OTHER)
+    for path in _below(agent):
+        if with_probe or not path.name.startswith(_PROBE):
+            yield agent, path
+    suites = resources.suites()
+    for path in _below(suites if part == OTHER else suites / part):
+        yield suites, path
+    if with_probe and (data := resources.kernels() / _RUNTIMES).is_file():
+        yield data.parent, data
+
+
+def _below(folder: Path) -> Iterator[Path]:
+    """The files that people write, in order."""
+    for path in sorted(folder.rglob("*")):
+        parts = path.relative_to(folder).parts
+        made = any(part == "__pycache__" or part.startswith(".") for part in parts)
+        if not made and "selftest" not in parts and path.is_file():
+            yield path
