@@ -6,9 +6,10 @@ from collections.abc import Iterator
 
 from hostabi.surfaces.bpf_calls import program
 from hostabi.surfaces.probing import Probe, Questions
-from hostabi.surfaces.seccomp_filters import loaded, statement
+from hostabi.surfaces.seccomp_filters import loaded
 from hostabi.surfaces.slots import patched, words
 from hostabi.syscalls.builder import Ref, Slot
+from hostabi.syscalls.filters import statement
 from hostabi.syscalls.table import C, constants
 
 _ALL = 0xFFFF

@@ -7,10 +7,11 @@ from collections.abc import Iterator, Sequence
 from hostabi.surfaces.answers import field_text, returned
 from hostabi.surfaces.joined import Joined
 from hostabi.surfaces.probing import HOST, Probe, ProbeSurface, Questions
-from hostabi.surfaces.seccomp_filters import allow, loaded, on_call, statement
+from hostabi.surfaces.seccomp_filters import allow, loaded, on_call
 from hostabi.surfaces.seccomp_notif import notifications
 from hostabi.syscalls import table
 from hostabi.syscalls.builder import Ref
+from hostabi.syscalls.filters import statement
 from hostabi.syscalls.table import C
 
 ACTIONS = (

@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Sequence
 
 from hostabi.syscalls.builder import Builder, Slot
+from hostabi.syscalls.filters import statement
 from hostabi.syscalls.table import C
-
-
-def statement(code: int, k: int, jt: int = 0, jf: int = 0) -> bytes:
-    """One struct sock_filter of linux/filter.h."""
-    return struct.pack("<HBBI", code, jt, jf, k)
 
 
 def on_call(number: int, action: int) -> list[bytes]:
