@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from msgspec.structs import replace
 
 from hostabi.oci.records import (
+    Argument,
     Capabilities,
     Config,
     IdMap,
@@ -28,6 +29,7 @@ from hostabi.oci.records import (
     SyscallRule,
     User,
 )
+from hostabi.syscalls.profiles import Profile
 
 VERSION = "1.0.2"
 """The oldest version of the specification that has all the base uses (cgroup v2, 2020)."""
@@ -205,6 +207,36 @@ def seccomp(config: Config, *rules: SyscallRule, **changes: object) -> Config:
         default_action="SCMP_ACT_ALLOW", architectures=("SCMP_ARCH_X86_64",), syscalls=rules
     )
     return linux(config, seccomp=replace(asked, **changes))
+
+
+def profiled(config: Config, profile: Profile) -> Config:
+    """``config`` under an engine's profile, as it is for the container's bounding set."""
+    held = config.process.capabilities
+    policy = profile.policy(held.bounding if held else ())
+    rules = tuple(
+        SyscallRule(
+            names=rule.names,
+            action=rule.action,
+            errno_ret=rule.errno,
+            args=tuple(
+                Argument(
+                    index=each.index,
+                    value=each.value,
+                    op=each.operator,
+                    value_two=each.second or None,
+                )
+                for each in rule.conditions
+            ),
+        )
+        for rule in policy.rules
+    )
+    record = Seccomp(
+        default_action=policy.default,
+        default_errno_ret=policy.default_errno,
+        architectures=policy.architectures,
+        syscalls=rules,
+    )
+    return linux(config, seccomp=record)
 
 
 def user_namespace(config: Config, *, host: int = 100_000, size: int = 65_536) -> Config:
