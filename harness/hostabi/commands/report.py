@@ -102,12 +102,14 @@ def publish(
 
 def show(folder: Path, contents: Contents, compared: list[Verdict], progress: Progress) -> None:
     """Print the tables, and write the pages to ``folder``."""
-    from hostabi.results import deltas, pages, tables, terminal
+    from hostabi.results import conformance, conformance_page, deltas, pages, tables, terminal
 
     results = tables.Results.of(contents)
     width = terminal.width()
     parts = [tables.kernels(results), tables.matrix(results, width=width)]
-    parts += ["\n".join(lines) for lines in [tables.remarks(results, width=width)] if lines]
+    remarks = tables.remarks(results, width=width, without=conformance.SUITE)
+    remarks += conformance_page.lines(conformance.Grid(results), width)
+    parts += ["\n".join(remarks)] if remarks else []
     if compared:
         parts.append(deltas.summary(compared))
     if opened := deltas.open_breaks(compared):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -89,6 +90,15 @@ def default_names(*, short: bool = False) -> tuple[str, ...]:
     return tuple(
         name for name, entry in catalogue().items() if entry.default and (entry.quick or not short)
     )
+
+
+def anonymous(text: str, name: str) -> str:
+    """``text`` without the name of the runtime and the numbers of its containers.
+
+    So that what several runtimes say alike is equal.
+    """
+    text = re.sub(rf"\b{re.escape(name)}-\d+\b", "ID", text)
+    return re.sub(rf"(?<![\w-]){re.escape(name)}(?![\w-])", "the runtime", text)
 
 
 def find(spec: str) -> Entry:

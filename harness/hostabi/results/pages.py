@@ -8,7 +8,7 @@ from pathlib import Path
 from hostabi import __version__
 from hostabi.diff.verdict import Verdict
 from hostabi.errors import StorageError
-from hostabi.results import deltas, findings, reproducers, tables
+from hostabi.results import conformance, conformance_page, deltas, findings, reproducers, tables
 from hostabi.results.tables import Results
 from hostabi.runs.records import Session
 
@@ -30,7 +30,10 @@ def write(folder: Path, results: Results, verdicts: Sequence[Verdict]) -> list[P
     index = _index(results, verdicts, there if (folder / there).is_file() else "")
     pages = {"README.md": index, "kernels.md": _kernels(results)}
     for suite in results.suites:
-        pages[f"{suite}.md"] = _suite(results, suite)
+        if suite == conformance.SUITE:
+            pages |= conformance_page.write(conformance.Grid(results), _MARKS)
+        else:
+            pages[f"{suite}.md"] = _suite(results, suite)
     if verdicts:
         pages["deltas.md"] = deltas.markdown(verdicts)
     try:
@@ -61,7 +64,9 @@ def _index(results: Results, verdicts: Sequence[Verdict], there: str = "") -> st
     if failures:
         parts += ["## What could not be found out", "", *(f"- {line}" for line in failures), ""]
     parts += ["## Pages", "", "- [kernels](kernels.md): packages and checksums"]
-    parts += [f"- [{suite}]({suite}.md): test by test" for suite in results.suites]
+    for suite in results.suites:
+        about = "kernels by runtimes" if suite == conformance.SUITE else "test by test"
+        parts.append(f"- [{suite}]({suite}.md): {about}")
     if verdicts:
         parts.append("- [deltas](deltas.md): finding by finding")
         parts.append("- [facts](facts): all facts of the last capture of each line, as text")

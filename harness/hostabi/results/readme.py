@@ -11,7 +11,8 @@ from tabulate import tabulate
 from hostabi.diff.verdict import Verdict
 from hostabi.errors import InputError, StorageError
 from hostabi.model import Class
-from hostabi.results import deltas, tables
+from hostabi.results import conformance, deltas, tables
+from hostabi.results.conformance import Grid
 from hostabi.results.tables import MISSING, Results
 
 BEGIN = "<!-- results -->"
@@ -23,18 +24,22 @@ _OPEN = 5
 
 def text(results: Results, verdicts: Sequence[Verdict], link: str) -> str:
     """One row for each kernel, and where the rest is: ``link`` is the page with all of it."""
-    rows = tables.groups(results)
+    rows = {row: cells for row, cells in tables.groups(results).items() if not row[1]}
+    grid = Grid(results)
     lines = [
         [
             results.column(build),
             build.name,
             _facts(results, build.name),
             *(tables.tally(rows[row][build.name]) for row in rows),
+            *([tables.tally(grid.total(build.name))] if grid.runtimes else []),
             _breaks(verdicts, build.name),
         ]
         for build in results.builds
     ]
-    heads = [f"{suite} {runtime}".strip() for suite, runtime in rows]
+    heads = [suite for suite, _ in rows]
+    if grid.runtimes:
+        heads.append(f"{conformance.SUITE}, {len(grid.runtimes)} runtimes")
     headers = ["line", "build", "facts", *heads, "breaks to the next"]
     state = f"Measured until {results.ended.ended}" if results.ended else "Part of a run"
     accelerators = sorted({build.accelerator for build in results.builds} - {""})

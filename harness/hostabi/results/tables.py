@@ -180,13 +180,13 @@ def groups(results: Results) -> dict[tuple[str, str], dict[str, Counter[str]]]:
     for cell in results.cells:
         if not _joint(cell):
             row = counts.setdefault((suite_of(cell.test), cell.runtime), defaultdict(Counter))
-            row[cell.build][_mark(cell)] += 1
+            row[cell.build][mark_of(cell)] += 1
     return dict(sorted(counts.items()))
 
 
 def lockstep(results: Results) -> Counter[str]:
     """Cells of several kernels, counted by mark."""
-    return Counter(_mark(cell) for cell in results.cells if _joint(cell))
+    return Counter(mark_of(cell) for cell in results.cells if _joint(cell))
 
 
 def features(results: Results, form: str = "github") -> str:
@@ -222,27 +222,31 @@ def by_test(results: Results, suite: str, form: str = "github") -> str:
     for (test, how), by_build in sorted(cells.items()):
         together = [cell for cell in by_build.values() if _joint(cell)]
         marks = (
-            [_mark(together[0])] * len(results.builds)
+            [mark_of(together[0])] * len(results.builds)
             if together
             else [
-                _mark(by_build[build.name]) if build.name in by_build else MISSING
+                mark_of(by_build[build.name]) if build.name in by_build else MISSING
                 for build in results.builds
             ]
         )
-        rows.append([_short(test), how, *marks])
+        rows.append([short_name(test), how, *marks])
     return _table(rows, ["test", "how", *map(results.column, results.builds)], form)
 
 
-def remarks(results: Results, suite: str = "", width: int = 0) -> list[str]:
-    """What did not pass, and why; kernels and runtimes with the same reason share a line."""
+def remarks(results: Results, suite: str = "", width: int = 0, *, without: str = "") -> list[str]:
+    """What did not pass, and why; kernels and runtimes with the same reason share a line.
+
+    ``suite`` asks for one suite only, ``without`` leaves one out.
+    """
+    asked = {name for name in results.suites if name != without and suite in {"", name}}
     heads = {build.name: results.column(build) for build in results.builds}
     grouped: dict[tuple[str, str, str, str], list[str]] = defaultdict(list)
     for cell in results.cells:
-        if cell.outcome is Outcome.PASS or (suite and suite_of(cell.test) != suite):
+        if cell.outcome is Outcome.PASS or suite_of(cell.test) not in asked:
             continue
         place = heads.get(cell.build, "lockstep")
         reason = cell.reason.removeprefix(KNOWN) if cell.known else cell.reason
-        grouped[(_mark(cell), _short(cell.test), reason, _how(cell))].append(place)
+        grouped[(mark_of(cell), short_name(cell.test), reason, _how(cell))].append(place)
     joined: dict[tuple[str, str, str, str], list[str]] = defaultdict(list)
     for (mark, test, reason, how), found in grouped.items():
         places = ", ".join(sorted(set(found), key=_number))
@@ -260,7 +264,8 @@ def _table(rows: Sequence[Sequence[str]], headers: Sequence[str], form: str) -> 
     return tabulate(rows, headers=list(headers), tablefmt=form, disable_numparse=True)
 
 
-def _mark(cell: TestCell) -> str:
+def mark_of(cell: TestCell) -> str:
+    """How the cell's outcome is written; see :data:`MARKS`."""
     return KNOWN_MARK if cell.known else MARKS[cell.outcome]
 
 
@@ -280,7 +285,7 @@ def _joint(cell: TestCell) -> bool:
     return len(members(cell.build)) > 1
 
 
-def _short(test: str) -> str:
+def short_name(test: str) -> str:
     """``pipes: order`` of ``syscalls/test_pipes.py::test_order``."""
     path, _, name = test.partition("::")
     topic = path.rpartition("/")[2].removeprefix("test_").removesuffix(".py")
