@@ -6,6 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Generator, Iterable
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import pytest
 
@@ -15,6 +16,8 @@ from hostabi.runs.journal import Journal
 from hostabi.runs.records import BuildUsed, CellKey, Features, Planned, TestCell, together
 
 OUTCOME = pytest.StashKey[Outcome]()
+REPLAY = pytest.StashKey[Path]()
+"""Where what a failing test ran in containers was written."""
 VARIANT = Variant()
 
 
@@ -154,9 +157,14 @@ class Recorder:
                     reason=cell.reason,
                     seconds=round(time.monotonic() - cell.started, 3),
                     detail="\n".join(cell.detail),
+                    replay=self._replay(item),
                 )
             )
         return result
+
+    def _replay(self, item: pytest.Item) -> str:
+        path = item.stash.get(REPLAY, None)
+        return str(path.relative_to(self.journal.path.parent)) if path else ""
 
     def pytest_report_collectionfinish(self) -> str:
         """Say how many cells the journal already has."""

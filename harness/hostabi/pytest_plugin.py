@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 import pytest
 
-from hostabi import pytest_broken
+from hostabi import pytest_broken, pytest_replay
 from hostabi.errors import HostabiError, InputError
 from hostabi.kernels.identity import RUNNING, is_running
 from hostabi.model import Outcome
@@ -278,6 +278,8 @@ def pytest_runtest_makereport(
         report.user_properties.append(("hostabi_outcome", outcome.value))
         if isinstance(error, HostabiError):
             report.longrepr = f"{type(error).__name__}: {error}"
+        if outcome in (Outcome.FAIL, Outcome.ERROR):
+            pytest_replay.tell(item, report)
     return report
 
 
@@ -428,7 +430,8 @@ def runtime(
         unsupported("runtimes are tried in guests only; name a line with --kernel")
     from hostabi.oci.driver import runtime as bound  # noqa: PLC0415
 
-    return bound(runtime_name, agent, drops=pytest_broken.dropped(request.node))
+    kept = request.config.stash.setdefault(pytest_replay.KEPT, {})
+    return bound(runtime_name, agent, drops=pytest_broken.dropped(request.node), kept=kept)
 
 
 def _note_use(config: pytest.Config, build: Build, machine: Machine | None) -> None:

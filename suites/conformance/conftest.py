@@ -38,8 +38,9 @@ def visit(
 
     def run(config: Config, *actions: Action) -> Visit:
         key = (kernel.name, booted, runtime.name, runtime.drops, config.encode(), actions)
-        if key not in visits:
-            visits[key] = runtime.run(config, *actions)
+        with runtime.agent.once(key):
+            if key not in visits:
+                visits[key] = runtime.run(config, *actions)
         return visits[key]
 
     return run

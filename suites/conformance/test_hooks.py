@@ -153,8 +153,9 @@ def story(
 
     def told() -> Story:
         key = (kernel.name, runtime.name, runtime.drops)
-        if key not in stories:
-            stories[key] = _live(runtime)
+        with runtime.agent.once(("hooks", *key)):
+            if key not in stories:
+                stories[key] = _live(runtime)
         return stories[key]
 
     return told

@@ -34,12 +34,13 @@ def screen(
 
     def read() -> Answers:
         key = (kernel.name, runtime.name, runtime.drops)
-        if key not in screens:
-            doing = (actions.REPORT, actions.WINDOW, CONSOLE, actions.signal())
-            with runtime.container(CONFIG, *doing) as made:
-                made.start()
-                made.ready()
-                screens[key] = made.answers()
+        with runtime.agent.once(("terminal", *key)):
+            if key not in screens:
+                doing = (actions.REPORT, actions.WINDOW, CONSOLE, actions.signal())
+                with runtime.container(CONFIG, *doing) as made:
+                    made.start()
+                    made.ready()
+                    screens[key] = made.answers()
         return screens[key]
 
     return read

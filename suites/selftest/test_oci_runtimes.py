@@ -13,6 +13,7 @@ from hostabi.errors import CallError, GuestHangError, InputError, MachineError
 from hostabi.oci import actions, bundle, disk, runtimes
 from hostabi.oci.deviations import known
 from hostabi.oci.driver import ContainerError, Runtime
+from hostabi.oci.log import Log
 
 REPORTLESS = b'{"action": "identity", "arguments": [], "value": 0}\n'
 
@@ -54,7 +55,7 @@ class Guest:
 
 def bound(guest: Guest, name: str = "crun") -> Runtime:
     """A runtime of the catalogue on that guest."""
-    return Runtime(runtimes.find(name), guest)
+    return Runtime(runtimes.find(name), Log(guest))
 
 
 def test_catalogue() -> None:

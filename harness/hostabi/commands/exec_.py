@@ -6,6 +6,7 @@ import argparse
 import sys
 
 from hostabi.commands.context import Context, Parsers, command, image_options
+from hostabi.commands.replaying import chosen, lay, replay_option
 from hostabi.errors import InputError
 from hostabi.kernels.identity import RUNNING
 
@@ -13,6 +14,7 @@ EXAMPLES = """\
   hostabi exec 6.1 -- uname -a
   hostabi exec 7.3 --runtimes -- ls /runtimes
   echo hello | hostabi exec 6.12 -- cat
+  hostabi exec 6.12 --replay FILE      what a failing conformance test ran, once more
 The guest has busybox. The exit code is the command's, or 128 and the signal's number.
 """
 
@@ -35,19 +37,23 @@ def add(parsers: Parsers, shared: argparse.ArgumentParser) -> None:
     parser.add_argument("argv", nargs="*", metavar="COMMAND", help="after --", default=[])
     parser.add_argument("--timeout", type=float, default=30.0, metavar="SECONDS")
     parser.add_argument("--runtimes", action="store_true", help="with the runtimes' disk")
+    replay_option(parser)
     image_options(parser)
 
 
 def run(options: argparse.Namespace, context: Context) -> int:
     """Run a command and hand its output and status on."""
-    argv = options.argv
-    if not argv:
+    argv, asked = options.argv, chosen(options)
+    if not argv and asked.replay is None:
         raise InputError("no command is given", advice="hostabi exec 6.1 -- uname -a")
+    if asked.replay is not None and options.kernel == RUNNING:
+        raise InputError("--replay needs a guest", advice="name a line such as 6.12")
     stdin = b"" if sys.stdin is None or sys.stdin.isatty() else sys.stdin.buffer.read()
     with (
-        context.guests(options, runtimes=() if options.runtimes else None) as guests,
-        guests.agent(options.kernel) as agent,
+        context.guests(options, runtimes=asked.disk) as guests,
+        guests.agent(options.kernel, asked.variant) as agent,
     ):
+        argv = lay(agent, asked).decode().split() or argv
         if options.kernel != RUNNING:
             argv = [*_SHELL, *argv]
         done = agent.command(argv, env=_ENVIRONMENT, stdin=stdin, timeout=options.timeout)

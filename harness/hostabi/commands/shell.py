@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from hostabi.commands.context import Context, Parsers, command, image_options
+from hostabi.commands.replaying import chosen, lay, replay_option
 from hostabi.errors import InputError
 
 LEAVE = b"\x1d"
@@ -21,6 +22,7 @@ LEAVE = b"\x1d"
 EXAMPLES = """\
   hostabi shell 6.1
   hostabi shell 7.3 --runtimes         the runtimes' trees are in /runtimes
+  hostabi shell 6.12 --replay FILE     what a failing conformance test ran, once more
 Leave with Ctrl-] or exit; the guest is thrown away.
 """
 
@@ -37,6 +39,7 @@ def add(parsers: Parsers, shared: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("kernel", metavar="KERNEL")
     parser.add_argument("--runtimes", action="store_true", help="with the runtimes' disk")
+    replay_option(parser)
     parser.set_defaults(bars=False)
     image_options(parser)
 
@@ -45,11 +48,14 @@ def run(options: argparse.Namespace, context: Context) -> int:
     """Connect this terminal with the guest's."""
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         raise InputError("shell needs a terminal", advice="use `hostabi exec KERNEL -- COMMAND`")
+    replay = chosen(options)
     with (
-        context.guests(options, runtimes=() if options.runtimes else None) as guests,
-        guests.machine(options.kernel) as machine,
+        context.guests(options, runtimes=replay.disk) as guests,
+        guests.machine(options.kernel, replay.variant) as machine,
     ):
+        typed = lay(machine.agent, replay)
         machine.agent.shell()
+        machine.shell_socket.sendall(typed)
         sys.stdout.write(f"{machine.build.release}; leave with Ctrl-]\r\n")
         sys.stdout.flush()
         with raw_terminal(sys.stdin.fileno()):

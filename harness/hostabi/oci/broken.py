@@ -4,6 +4,7 @@ The test of that property must then fail. A property is a path of names as in co
 "linux.resources.pids.limit"; a list on the way stands for all of its elements. Of a
 last name with a value, "mounts.options:ro" and "linux.namespaces.type:pid", only that
 value goes: from a list of values the value, from a list of objects the object that has it.
+"exec.user.umask" is a property of the process that exec is given, and of no config.json.
 """
 
 from __future__ import annotations

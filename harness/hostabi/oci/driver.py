@@ -9,11 +9,10 @@ from __future__ import annotations
 
 import itertools
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
-from typing import Protocol
 
 import msgspec
 from msgspec.structs import replace
@@ -23,6 +22,7 @@ from hostabi.errors import CallError, GuestHangError, MachineError
 from hostabi.oci import bundle
 from hostabi.oci.actions import Action, command
 from hostabi.oci.broken import drop
+from hostabi.oci.log import Commander, Kept, Log
 from hostabi.oci.records import Config, Process
 from hostabi.oci.runtimes import MOUNT, ROOTFS, Entry, find
 from hostabi.oci.seen import Answers, decode
@@ -36,34 +36,18 @@ _GROUP = "/hostabi"
 _IDENTIFIERS = itertools.count(1)
 
 
-class Commander(Protocol):
-    """The part of an agent that a runtime needs."""
-
-    def command(
-        self,
-        argv: list[str],
-        *,
-        env: Mapping[str, str] | None = None,
-        stdin: bytes = b"",
-        timeout: float = 30,
-        root: str = "",
-        cwd: str = "/",
-        limit: int = 4 << 20,
-    ) -> Completed:
-        """Run a command in the tree ``root``."""
-
-    def read(self, path: str, limit: int = 64 << 20) -> bytes:
-        """Read a file; CallError."""
-
-    def write(self, path: str, data: bytes, *, mode: int = 0o644, create: bool = True) -> None:
-        """Write a file; CallError."""
-
-
 class ContainerError(AssertionError):
     """The runtime did not do what the bundle asks.
 
-    An assertion and no harness error: it speaks about the pair under test.
+    An assertion and no harness error: it speaks about the pair under test. The first line
+    is what the runtime complained about, for tables have room for no more.
     """
+
+    @classmethod
+    def of(cls, step: Step, config: Config, said: str = "") -> ContainerError:
+        """About a command of the runtime; ``said`` is what it printed elsewhere."""
+        told = f"{step}\n{said}" if said else str(step)
+        return cls(f"{step.complaint}\n{told}\nconfig.json:\n{config.encode().decode()}")
 
 
 class State(msgspec.Struct, frozen=True):
@@ -94,9 +78,18 @@ class Step:
         """What a probe that this command ran has said."""
         return decode(self.done.stdout)
 
+    @property
+    def complaint(self) -> str:
+        """The last line of its standard error, else how it ended."""
+        said = self.done.stderr.decode("utf-8", "replace").strip()
+        return said.rpartition("\n")[2] or self._end
+
+    @property
+    def _end(self) -> str:
+        return f"signal {self.done.signal}" if self.done.signal else f"status {self.done.status}"
+
     def __str__(self) -> str:
-        end = f"signal {self.done.signal}" if self.done.signal else f"status {self.done.status}"
-        lines = [f"$ {shlex.join(self.argv)}", f"  {end}"]
+        lines = [f"$ {shlex.join(self.argv)}", f"  {self._end}"]
         for stream in (self.done.stdout, self.done.stderr):
             text = stream[-3000:].decode("utf-8", "replace")
             lines += [f"  | {line}" for line in text.splitlines()]
@@ -129,7 +122,7 @@ class Visit:
     def answers(self) -> Answers:
         """What the probe said. Raises ContainerError, with bundle and command, if it did not."""
         if not self.step.ok:
-            raise ContainerError(f"{self.step}\nconfig.json:\n{self.config.encode().decode()}")
+            raise ContainerError.of(self.step, self.config)
         return self.step.answers if self.output is None else decode(self.output)
 
 
@@ -158,7 +151,7 @@ class Container:
         step = self.runtime.invoke(*words)
         self.steps.append(step)
         if check and not step.ok:
-            raise ContainerError(f"{step}\nconfig.json:\n{self.config.encode().decode()}")
+            raise ContainerError.of(step, self.config)
         return step
 
     def start(self, *, check: bool = True) -> Step:
@@ -189,7 +182,7 @@ class Container:
         if actions:
             process = replace(process, args=command(actions))
         path = f"{self.folder}/process.json"
-        self.runtime.agent.write(path, process.encode())
+        self.runtime.agent.write(path, self.runtime.seen_process(process.encode()))
         return self.verb("exec", f"--process={path}", self.id, check=check)
 
     def wait(self, pid: int) -> None:
@@ -241,11 +234,12 @@ class Listener:
 class Runtime:
     """A runtime bound to an agent. ``work`` is where bundles go in the guest, on tmpfs.
 
-    ``drops`` is the property of config.json that it never sees, to try the tests themselves.
+    ``drops`` is the property of config.json, or of the process that exec is given, that it
+    never sees, to try the tests themselves.
     """
 
     entry: Entry
-    agent: Commander
+    agent: Log
     work: str = "/work/oci"
     state: str = "/run/hostabi-oci"
     trees: str = MOUNT
@@ -299,7 +293,8 @@ class Runtime:
         try:
             yield made
         finally:
-            self.agent.command(["/bin/busybox", "rm", "-f", made.socket, made.file])
+            with self.agent.aside():
+                self.agent.command(["/bin/busybox", "rm", "-f", made.socket, made.file])
 
     def _options(self) -> tuple[str, ...]:
         # runc's default is cgroupfs; crun prefers systemd where it finds it.
@@ -363,6 +358,14 @@ class Runtime:
         if not self.drops:
             return content
         document, _count = drop(msgspec.json.decode(content), self.drops)
+        return msgspec.json.encode(document)
+
+    def seen_process(self, content: bytes) -> bytes:
+        """The "process" object of exec as the runtime gets it; a drop of it begins with "exec"."""
+        name = self.drops.removeprefix("exec.")
+        if name == self.drops:
+            return content
+        document, _count = drop(msgspec.json.decode(content), name)
         return msgspec.json.encode(document)
 
     def run(
@@ -440,18 +443,19 @@ class Runtime:
             made.steps.append(step)
             if not step.ok:
                 said = self.agent.read(said_in, _ANSWERS).decode("utf-8", "replace")
-                raise ContainerError(f"{step}\n{said}\nconfig.json:\n{config.encode().decode()}")
+                raise ContainerError.of(step, config, said)
             yield made
         finally:
             self._discard(identifier, gone=made.deleted)
 
     def _discard(self, identifier: str, *, gone: bool) -> None:
         """Remove what is left of a container, whatever state it is in."""
-        if not gone:
-            self.invoke("delete", "--force", identifier)
         # The group above the containers' own goes with the last of them.
         script = f"rm -rf {self.work}/{identifier}; rmdir /sys/fs/cgroup{_GROUP} 2>/dev/null"
-        self.agent.command(["/bin/busybox", "sh", "-c", script], timeout=_SECONDS)
+        with self.agent.aside():
+            if not gone:
+                self.invoke("delete", "--force", identifier)
+            self.agent.command(["/bin/busybox", "sh", "-c", script], timeout=_SECONDS)
 
 
 def _step(argv: Sequence[str], done: Completed) -> Step:
@@ -466,11 +470,12 @@ def _identifier(name: str) -> str:
     return f"{name}-{next(_IDENTIFIERS)}"
 
 
-def runtime(spec: str, agent: Commander, *, drops: str = "") -> Runtime:
+def runtime(spec: str, agent: Commander, *, drops: str = "", kept: Kept | None = None) -> Runtime:
     """The runtime called ``spec``, bound to an agent whose machine has the runtimes' disk.
 
-    It never sees the property ``drops`` of config.json.
+    It never sees the property ``drops`` of config.json. ``kept`` is what several of them have
+    in common, see :meth:`hostabi.oci.log.Log.once`.
 
     Raises InputError for an unknown runtime.
     """
-    return Runtime(find(spec), agent, drops=drops)
+    return Runtime(find(spec), Log(agent, kept), drops=drops)

@@ -94,6 +94,9 @@ class TestCell(msgspec.Struct, frozen=True, tag_field="record", tag="cell"):
     seconds: float = 0.0
     detail: str = ""
     """The tail of what the test printed about its failure."""
+    replay: str = ""
+    """Of a failure in a container, the file that tells what was run; relative to the journal's
+    folder. See :mod:`hostabi.oci.replay`."""
 
     __test__ = False
     """Not a test class, whatever pytest makes of its name."""
