@@ -7,7 +7,7 @@ from pathlib import Path
 from test_tables import NEW, OLD, cell, results
 
 from hostabi.model import Outcome
-from hostabi.results import conformance, conformance_page, pages, phrases, readme
+from hostabi.results import conformance, conformance_page, pages, phrases, publication, readme
 from hostabi.results.conformance import Grid, Place, between_kernels, between_runtimes
 from hostabi.runs.records import Finished, TestCell
 
@@ -99,6 +99,32 @@ def test_a_newer_runtime_that_fixes_and_gains() -> None:
     page = conformance_page.write(shown, "")[conformance_page.PAGE]
     assert "- fixed: **cgroups: memory** (runc on all kernels): a bug" in page
     assert "runc-bullseye -> runc" in page
+
+
+def test_what_only_reads_alike_is_told_apart() -> None:
+    reason = "AssertionError: assert 0 == 1"
+    shown = grid(
+        *over("runc", CGROUPS, Outcome.FAIL, reason=reason),
+        *over("runc", EXEC, Outcome.FAIL, reason=reason),
+    )
+    assert len(conformance_page.lines(shown, 100)) == 2
+
+
+def test_a_failure_of_each_kind_can_be_run_again(tmp_path: Path) -> None:
+    (tmp_path / "failures").mkdir()
+    for name in ("a.json", "b.json"):
+        (tmp_path / "failures" / name).write_text("{}")
+    shown = grid(
+        cell(OLD, EXEC, Outcome.FAIL, runtime="runc", reason="no", replay="failures/a.json"),
+        cell(NEW, EXEC, Outcome.FAIL, runtime="runc", reason="no", replay="failures/b.json"),
+    )
+    page = conformance_page.write(shown, "")[conformance_page.PAGE]
+    assert "(runc on all kernels): no ([replay](replays/a.json))" in page
+    (tmp_path / "replays").mkdir()
+    (tmp_path / "replays" / "old.json").write_text("{}")
+    linked = [tmp_path / name for name in conformance_page.replays(shown)]
+    publication.replays(tmp_path / "replays", linked)
+    assert [path.name for path in (tmp_path / "replays").iterdir()] == ["a.json"]
 
 
 def test_phrases() -> None:

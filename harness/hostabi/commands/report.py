@@ -89,15 +89,18 @@ def verdicts(journal: Path, contents: Contents, names: Iterable[str]) -> list[Ve
 def publish(
     folder: Path, journal: Path, contents: Contents, names: Iterable[str], progress: Progress
 ) -> None:
-    """Write the whole captures of ``names`` as text beside the tables."""
+    """Write beside the tables the captures of ``names`` as text, and the replays they link."""
     from hostabi.diff import captures
-    from hostabi.results import publication
+    from hostabi.results import conformance, conformance_page, publication, tables
     from hostabi.runs.journal import recorded_capture
 
     files = [recorded_capture(journal, contents, name) for name in names]
     written = publication.publish(folder, [captures.load(file) for file in files if file])
     if written:
         progress.say(f"facts written to {written[0].parent}: {len(written)} files")
+    grid = conformance.Grid(tables.Results.of(contents))
+    linked = [journal.parent / name for name in conformance_page.replays(grid)]
+    publication.replays(folder / conformance_page.REPLAYS, linked)
 
 
 def show(folder: Path, contents: Contents, compared: list[Verdict], progress: Progress) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import textwrap
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 from tabulate import tabulate
 
@@ -22,6 +23,13 @@ _HEADS = {
     "n/a": "What kernels or runtimes lack",
 }
 _OPEN = ("FAIL", "error")
+REPLAYS = "replays"
+"""The folder beside the pages with what a failure of each kind ran."""
+
+_AGAIN = (
+    "A replay has the bundles, the command lines and the outputs of one such failure."
+    " `hostabi shell KERNEL --replay FILE` runs it again in a guest of any kernel."
+)
 _AXES = (
     "`broke`: passed on the older side and fails on the newer one. `fixed`: the other way round."
     " `lost`: passed, and is n/a now. `gained`: the other way round. `unkept`: was n/a and fails"
@@ -38,56 +46,87 @@ def lines(grid: Grid, width: int) -> list[str]:
     """What a terminal shows of what did not pass: open failures, and how much the page has."""
     reasons = _reasons(grid)
     told = [
-        f"{mark}: {phrases.titles(tests, phrases.FEW)} ({phrases.places(grid, found)}): {reason}"
-        for (mark, reason), (tests, found) in reasons.items()
-        if mark in _OPEN
+        f"{reason.mark}: {phrases.titles(map(conformance.title, cells), phrases.FEW)}"
+        f" ({_where(grid, cells)}): {reason.text}"
+        for reason, cells in reasons.items()
+        if reason.mark in _OPEN
     ]
     told = [textwrap.shorten(line, width, placeholder=" ...") for line in told]
-    counts = Counter(mark for mark, _ in reasons if mark not in _OPEN)
+    counts = Counter(reason.mark for reason in reasons if reason.mark not in _OPEN)
     if counts:
         parts = " and ".join(f"{count} for {mark}" for mark, count in counts.items())
         told.append(f"{conformance.SUITE}: reasons {parts} are in {PAGE}")
     return told
 
 
-def _reasons(grid: Grid) -> dict[tuple[str, str], tuple[set[str], set[Place]]]:
-    """Tests and places by mark and reason; of one mark, what hits most comes first."""
-    tests: dict[tuple[str, str], set[str]] = defaultdict(set)
-    found: dict[tuple[str, str], set[Place]] = defaultdict(set)
-    hits: Counter[tuple[str, str]] = Counter()
+@dataclass(frozen=True)
+class _Reason:
+    """Cells that did not pass for one reason. ``topic`` keeps apart what only reads alike."""
+
+    mark: str
+    text: str
+    topic: str = ""
+
+
+def _reasons(grid: Grid) -> dict[_Reason, list[TestCell]]:
+    """The cells that did not pass by reason; of one mark, what hits most comes first."""
+    found: dict[_Reason, list[TestCell]] = defaultdict(list)
     for cell in grid:
         mark = tables.mark_of(cell)
         if mark in _HEADS:
-            key = (mark, conformance.why(cell))
-            tests[key].add(conformance.title(cell))
-            found[key].add(Place(cell.runtime, cell.build))
-            hits[key] += 1
+            text = conformance.why(cell)
+            # "assert 0 == 1" says something only beside the test that says it.
+            alone = text.startswith(AssertionError.__name__)
+            topic = conformance.title(cell).partition("[")[0] if alone else ""
+            found[_Reason(mark, text, topic)].append(cell)
     order = list(_HEADS)
-    keys = sorted(hits, key=lambda key: (order.index(key[0]), -hits[key], key[1]))
-    return {key: (tests[key], found[key]) for key in keys}
+
+    def rank(reason: _Reason) -> tuple[int, int, str, str]:
+        return order.index(reason.mark), -len(found[reason]), reason.text, reason.topic
+
+    return {reason: found[reason] for reason in sorted(found, key=rank)}
+
+
+def replays(grid: Grid) -> list[str]:
+    """The files of the failures that the page links, as the journal names them."""
+    examples = (_example(cells) for cells in _reasons(grid).values())
+    return [example.replay for example in examples if example]
+
+
+def _example(cells: Iterable[TestCell]) -> TestCell | None:
+    return next((cell for cell in cells if cell.replay), None)
+
+
+def _where(grid: Grid, cells: Iterable[TestCell]) -> str:
+    return phrases.places(grid, {Place(cell.runtime, cell.build) for cell in cells})
 
 
 def _story(grid: Grid, marks: str) -> str:
     parts = ["# Conformance", "", marks, "", conformance.matrix(grid), ""]
     parts += [f"[Test by test]({TESTS}).", ""]
     reasons = _reasons(grid)
+    if any(map(_example, reasons.values())):
+        parts += [_AGAIN, ""]
     for mark, head in _HEADS.items():
-        chosen = {key: told for key, told in reasons.items() if key[0] == mark}
-        if chosen:
-            parts += [f"## {head}", "", *_listed(grid, mark, chosen), ""]
+        listed = [
+            _line(grid, reason, cells) for reason, cells in reasons.items() if reason.mark == mark
+        ]
+        if listed:
+            parts += [f"## {head}", "", *listed, ""]
     parts += _axis(grid, "What a newer kernel changes", conformance.between_kernels(grid))
     parts += _axis(grid, "What a newer runtime changes", conformance.between_runtimes(grid))
     return "\n".join(parts).rstrip() + "\n"
 
 
-def _listed(
-    grid: Grid, mark: str, chosen: Mapping[tuple[str, str], tuple[set[str], set[Place]]]
-) -> list[str]:
-    most = phrases.FEW if mark == "n/a" else 1 << 30
-    return [
-        f"- **{phrases.titles(tests, most)}** ({phrases.places(grid, found)}): {reason}"
-        for (_, reason), (tests, found) in chosen.items()
-    ]
+def _line(grid: Grid, reason: _Reason, cells: Sequence[TestCell]) -> str:
+    most = phrases.FEW if reason.mark == "n/a" else 1 << 30
+    titles = phrases.titles(map(conformance.title, cells), most)
+    example = _example(cells)
+    link = ""
+    if example:
+        name = example.replay.rpartition("/")[2]
+        link = f" ([replay]({REPLAYS}/{name}))"
+    return f"- **{titles}** ({_where(grid, cells)}): {reason.text}{link}"
 
 
 def _axis(grid: Grid, head: str, moves: Mapping[tuple[str, str], Sequence[Move]]) -> list[str]:

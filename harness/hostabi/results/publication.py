@@ -1,6 +1,6 @@
-"""The facts that travel with the results: the last capture of each line, as text.
+"""What travels with the results: the last capture of each line as text, and replays of failures.
 
-See :mod:`hostabi.diff.published` for their form.
+See :mod:`hostabi.diff.published` and :mod:`hostabi.oci.replay` for their forms.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from pathlib import Path
 
 from hostabi import resources
 from hostabi.diff import published
+from hostabi.errors import StorageError
 from hostabi.model import Capture
 from hostabi.packages.version import Version
 
@@ -44,6 +45,22 @@ def publish(results: Path, fresh: Iterable[Capture]) -> list[Path]:
     there = (results / FOLDER / published.BUILDS).is_file()
     known = published.read(results / FOLDER) if there else []
     return published.write(results / FOLDER, merged(known, served))
+
+
+def replays(folder: Path, files: Iterable[Path]) -> None:
+    """Have these files in ``folder``, those of them that are there, and no others.
+
+    Raises StorageError when it cannot be written.
+    """
+    found = {path.name: path.read_bytes() for path in files if path.is_file()}
+    try:
+        for path in folder.glob("*.json"):
+            path.unlink()
+        for name, content in found.items():
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_bytes(content)
+    except OSError as error:
+        raise StorageError(f"cannot write the replays to {folder}: {error.strerror}") from error
 
 
 def merged(known: Iterable[Capture], fresh: Iterable[Capture]) -> list[Capture]:
