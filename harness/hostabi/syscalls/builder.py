@@ -133,6 +133,11 @@ class Builder:
     def __len__(self) -> int:
         return len(self._calls)
 
+    @property
+    def free(self) -> int:
+        """Bytes of the arena that nothing has taken yet."""
+        return self._top - len(self._data)
+
     def string(self, text: str | bytes) -> Slot:
         """``text`` with its NUL; equal strings share a place, so pass no writable buffer so."""
         raw = text.encode() if isinstance(text, str) else text

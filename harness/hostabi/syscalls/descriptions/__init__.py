@@ -1,0 +1,1 @@
+"""Typed descriptions of syscalls, and programs made of them."""

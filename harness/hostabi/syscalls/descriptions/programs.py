@@ -1,0 +1,114 @@
+"""Programs made of descriptions: hypothesis strategies, and what makes a program of bytes.
+
+A program is drawn as one short record of bytes for each call, which costs little and
+shrinks well: a record that is left out leaves the others valid, and a byte that is made
+smaller chooses something simpler.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from hypothesis import strategies as st
+
+from hostabi.agent.program import Sandbox
+from hostabi.errors import InputError
+from hostabi.syscalls.cases import Case, Script
+from hostabi.syscalls.descriptions.choices import Choices
+from hostabi.syscalls.descriptions.groups import all_descriptions, grouped
+from hostabi.syscalls.descriptions.model import Description, Kind
+from hostabi.syscalls.descriptions.writer import Writer, makers
+
+RECORD = 24
+"""Bytes of choices that a call has; what it needs beyond them is chosen as simple as can be."""
+CALLS = 10
+_ARENA = 1 << 17
+_ROOM = _ARENA // 2
+"""Bytes of the arena that are kept free for one call and for what it needs."""
+
+
+@dataclass(frozen=True)
+class Composer:
+    """Makes programs of some descriptions, for one sandbox.
+
+    ``descriptions`` are those that may be chosen; what a call needs is made by any
+    description that the sandbox allows.
+    """
+
+    descriptions: tuple[Description, ...]
+    sandbox: Sandbox = Sandbox()
+
+    @classmethod
+    def of(cls, groups: Collection[str] = (), sandbox: Sandbox = Sandbox()) -> Composer:
+        """All of some groups that the sandbox allows. Raises InputError where there are none."""
+        chosen = tuple(each for each in grouped(groups) if allowed(each, sandbox))
+        if not chosen:
+            raise InputError(
+                f"nothing of {', '.join(groups)} may be done in this sandbox",
+                advice="give it more namespaces",
+            )
+        return cls(chosen, sandbox)
+
+    @cached_property
+    def makers(self) -> dict[Kind, list[Description]]:
+        """What makes each kind."""
+        return makers(each for each in all_descriptions() if allowed(each, self.sandbox))
+
+    @cached_property
+    def users(self) -> dict[Kind, list[Description]]:
+        """What may be chosen that takes a kind."""
+        found: dict[Kind, list[Description]] = {}
+        for each in self._chosen:
+            for kind in each.takes:
+                found.setdefault(kind, []).append(each)
+        return found
+
+    def compose(self, records: Sequence[bytes], calls: int = CALLS) -> Case:
+        """A program of about ``calls`` calls: a record chooses one, and how it is made.
+
+        What a call needs and is not at hand comes before it, and counts as well.
+        """
+        script = Script(arena=_ARENA)
+        writer = Writer(script, self.makers)
+        for record in records:
+            if len(script) >= calls or script.free < _ROOM:
+                break
+            choices = Choices(record)
+            writer.add(self._next(writer, choices), choices)
+        return script.case(self.sandbox)
+
+    def _next(self, writer: Writer, choices: Choices) -> Description:
+        """One that takes what is at hand, in most cases; else any."""
+        if choices.byte() < 160:
+            hand = [kind for kind, held in reversed(writer.held.items()) if held]
+            kinds = [kind for kind in hand if kind in self.users]
+            if kinds:
+                return choices.one(self.users[choices.one(kinds)])
+        return self._chosen[(choices.byte() << 8 | choices.byte()) * len(self._chosen) >> 16]
+
+    @cached_property
+    def _chosen(self) -> tuple[Description, ...]:
+        return tuple(each for each in self.descriptions if not each.last)
+
+
+def allowed(description: Description, sandbox: Sandbox) -> bool:
+    """Whether a description may be tried there: all namespaces that it has to own are fresh."""
+    return description.fresh & ~sandbox.namespaces == 0
+
+
+def records(calls: int = CALLS) -> st.SearchStrategy[list[bytes]]:
+    """The choices of a program of about ``calls`` calls."""
+    return st.lists(st.binary(min_size=RECORD, max_size=RECORD), min_size=1, max_size=2 * calls)
+
+
+def programs(
+    groups: Collection[str] = (), *, calls: int = CALLS, sandbox: Sandbox = Sandbox()
+) -> st.SearchStrategy[Case]:
+    """Programs of up to about ``calls`` calls of some groups (all where none is named).
+
+    They run in ``sandbox``; what it does not keep to itself is not done.
+    """
+    composer = Composer.of(groups, sandbox)
+    return records(calls).map(lambda drawn: composer.compose(drawn, calls))
