@@ -125,9 +125,25 @@ class Script(Builder):
 
         self._checks.append(check)
 
+    def fields(self, ref: Ref, slot: Slot, **values: int) -> None:
+        """These fields of the struct in ``slot`` must be so right after the call."""
+
+        def check(trace: Trace) -> None:
+            seen = trace.struct(ref, slot)
+            for name, value in values.items():
+                found = int(getattr(seen, name))
+                assert found == value, f"r{ref.call}: {name} is {found}, must be {value}"
+
+        self._checks.append(check)
+
     def ensure(self, check: Check) -> None:
         """Any other property of the trace."""
         self._checks.append(check)
+
+    def play(self, operations: Iterable[Sequence[object]]) -> None:
+        """Do each operation, a name and arguments, by the method ``do_NAME``."""
+        for name, *arguments in operations:
+            getattr(self, f"do_{name}")(*arguments)
 
     def case(self, sandbox: Sandbox | None = None) -> Case:
         """The case so far."""
