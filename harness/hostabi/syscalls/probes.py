@@ -88,6 +88,35 @@ def _eventfd_long_write(b: Builder) -> Ref:
     return b.call("write", fd, b.content(bytes(16)), 16)
 
 
+def _noappend(b: Builder) -> Ref:
+    fd = b.call("openat", C.AT_FDCWD, b.string("f"), C.O_RDWR | C.O_CREAT | C.O_APPEND, 0o600)
+    row = b.array("struct iovec", [{"iov_base": b.string("x"), "iov_len": 1}])
+    return b.call("pwritev2", fd, row, 1, 0, 0, C.RWF_NOAPPEND)
+
+
+def _user_attributes(b: Builder) -> Ref:
+    b.call("openat", C.AT_FDCWD, b.string("f"), C.O_RDWR | C.O_CREAT, 0o600)
+    return b.call("setxattr", b.string("f"), b.string("user.a"), b.string("x"), 1, 0)
+
+
+def _setxattrat(b: Builder) -> Ref:
+    b.call("openat", C.AT_FDCWD, b.string("f"), C.O_RDWR | C.O_CREAT, 0o600)
+    args = b.struct("struct xattr_args", value=b.string("x"), size=1)
+    name = b.string("trusted.a")
+    return b.call("setxattrat", C.AT_FDCWD, b.string("f"), 0, name, args, args.size)
+
+
+def _link_empty_path(b: Builder) -> Ref:
+    """Needs CAP_DAC_READ_SEARCH or, since 42bd2af5950 of 6.10, the credentials of the opener."""
+    fd = b.call("openat", C.AT_FDCWD, b.string("."), C.O_TMPFILE | C.O_RDWR, 0o600)
+    return b.call("linkat", fd, b.string(""), C.AT_FDCWD, b.string("f"), C.AT_EMPTY_PATH)
+
+
+def _root(b: Builder) -> Ref:
+    """Programs that become other users; those of ``--kernel running`` cannot."""
+    return b.call("setresuid", 1, 1, 1)
+
+
 PROBES: tuple[Probe, ...] = (
     Probe("openat2", _openat2),
     Probe("openat2:cached", _openat2_cached),
@@ -102,6 +131,11 @@ PROBES: tuple[Probe, ...] = (
     Probe("fallocate:zero", _fallocate(C.FALLOC_FL_ZERO_RANGE)),
     Probe("rename:exchange", _exchange),
     Probe("eventfd:long-write", _eventfd_long_write),
+    Probe("pwritev2:noappend", _noappend),
+    Probe("setxattrat", _setxattrat),
+    Probe("linkat:empty-path", _link_empty_path),
+    Probe("root", _root),
+    Probe("attributes:user", _user_attributes),
 )
 """Every feature the suites ask for."""
 
