@@ -18,7 +18,7 @@ from hostabi.model import Outcome
 from hostabi.oci import runtimes
 from hostabi.results import tables
 from hostabi.results.tables import Results
-from hostabi.runs.records import KNOWN, BuildUsed, TestCell
+from hostabi.runs.records import KNOWN, BuildUsed, TestCell, suite_of
 
 SUITE = "conformance"
 
@@ -64,7 +64,7 @@ class Grid:
         self.results = results
         self.cells: dict[str, dict[str, dict[str, TestCell]]] = {}
         for cell in results.cells:
-            if tables.suite_of(cell.test) == SUITE and cell.runtime:
+            if suite_of(cell.test) == SUITE and cell.runtime:
                 tests = self.cells.setdefault(cell.runtime, {})
                 tests.setdefault(title(cell), {})[cell.build] = cell
 
