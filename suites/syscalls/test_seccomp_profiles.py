@@ -46,6 +46,10 @@ ALLOWED = (
 )
 """Calls that every profile allows, and that do no harm."""
 
+UNFILTERED = frozenset({"uprobe", "uretprobe"})
+"""Calls of the kernel's own trampolines. Who has them lets them past every filter, since "seccomp:
+passthrough uretprobe systemcall without filtering" (cf6cb56ef244), and ends any other caller."""
+
 
 @pytest.fixture(params=profiles.catalogue())
 def profile(request: pytest.FixtureRequest, packages: Packages) -> Profile:
@@ -62,7 +66,8 @@ def policy(profile: Profile) -> Policy:
 def values(agent: Agent, calls: Sequence[Call], filter_: bytes = b"") -> list[int]:
     """What the calls returned."""
     chunks = [tuple(calls[first : first + IN_ONE]) for first in range(0, len(calls), IN_ONE)]
-    box = Sandbox(no_new_privs=True, seccomp=filter_)
+    # A socket of a family that nobody asked for before has its module loaded.
+    box = Sandbox(no_new_privs=True, timeout=10.0, seccomp=filter_)
     found: list[int] = []
     for ran in agent.run([Program(chunk) for chunk in chunks], box):
         assert ran.end is End.EXITED, ran
@@ -101,7 +106,9 @@ def test_refused_calls_give_the_errno(agent: Agent, policy: Policy, abi: Abi) ->
     [ran] = agent.run([Program((Call(table.number("getpid", abi), (), (), abi),))])
     if abi is Abi.IA32 and ran.end is not End.EXITED:
         unsupported("this kernel runs no calls of i386")
-    numbers = sorted(set(table.numbers(abi).values()))
+    numbers = sorted(
+        {number for name, number in table.numbers(abi).items() if name not in UNFILTERED}
+    )
     said = {number: seccomp.verdict(policy, number, (), abi) for number in numbers}
     refused = [number for number in numbers if said[number] != C.SECCOMP_RET_ALLOW]
     calls = [Call(number, (), (), abi) for number in refused]
