@@ -82,7 +82,7 @@ def test_user(joined) -> None:
     assert seen.umask == 0o027
 
 
-@pytest.mark.proves("exec.cwd", "exec.args", "exec.env")
+@pytest.mark.proves("exec.env")
 def test_folder_and_environment(joined) -> None:
     """Its own cwd, args and env."""
     seen = joined[1].report
