@@ -89,8 +89,12 @@ struct board {
 	uint32_t gate;		/* futex: opens when the identity maps are written */
 	int32_t refused;	/* errno */
 	char step[32];
-	uint32_t done;		/* calls that returned */
+	uint32_t done;		/* bytes that a walk has found */
+	uint32_t keep;		/* leave the record's descriptor open in the child */
+	uint32_t waiting;	/* roles that wait for another's call */
 	uint32_t reserved;
+	uint64_t used;		/* bytes of the board that a program with roles needs */
+	uint64_t request;	/* bytes of its request */
 	uint8_t room[];
 };
 #define BOARD_SIZE (WIRE_LIMIT + 65536)
@@ -103,11 +107,23 @@ void board_clear(void);
 pid_t sandbox_fork(const struct wire_sandbox *box, const void *filter);
 /* Waits for the child, ends its family, says how it went. */
 void sandbox_end(const struct wire_sandbox *box, pid_t pid, struct wire_ran *ran);
-/* Makes 0, 1 and 2 a /dev/null of their own and closes all others. */
-int plain_descriptors(void);
+/* Makes 0, 1 and 2 a /dev/null of their own and closes all others, but for the record if kept. */
+int plain_descriptors(bool keep);
 
-/* call.c: one system call; what it forks waits to be killed (pause) or ends at once with status 0 */
-int64_t call_make(int64_t number, uint32_t abi, const uint64_t *arguments, bool pause);
+/*
+ * call.c: one system call. What it forks ends at once with status 0, waits to
+ * be killed, or, for any greater number, is the role whose start lies there.
+ */
+enum child {
+	CHILD_ENDS = 1,
+	CHILD_PAUSES = 2
+};
+int64_t call_make(int64_t number, uint32_t abi, const uint64_t *arguments, uintptr_t child);
+
+/* roles.c: the board and what lies behind it; and the agent executed by a program of its own */
+void record_make(void);
+void record_forget(void);
+_Noreturn void roles_resume(uint32_t role);
 
 /* files.c: after ms a read or write that blocks gives up with EINTR; 0 ends that */
 void patience(int ms);

@@ -13,21 +13,16 @@
 #define IA32_VFORK 190
 #define IA32_CLONE3 435
 
-/* What the child of a call does: nothing special is known to be forked, or one of two ends. */
-enum child {
-	CHILD_NONE = 0,
-	CHILD_ENDS = 1,
-	CHILD_PAUSES = 2
-};
-
 /*
- * Number, six registers, what a child does, whether to enter by int $0x80. The
- * child of a fork returns 0; it stays in registers, because it may share this
- * stack: r12 is the one that both entries keep. One that pauses dies with its
+ * Number, six registers, what a child does (0: nothing is known to be forked),
+ * whether to enter by int $0x80. The child of a fork returns 0; it stays in
+ * registers, because it may share this stack, until it has taken the one that
+ * the start of its role names: r12 is the register that both entries keep. One
+ * that pauses dies with its
  * parent, so that it does not outlive an agent that is killed, and should the
  * parent be gone already, after ten minutes.
  */
-long raw_call(long number, const uint64_t *registers, long child, long gate);
+long raw_call(long number, const uint64_t *registers, uintptr_t child, long gate);
 #if defined(__x86_64__)
 __asm__(".text\n"
 	".globl raw_call\n"
@@ -62,6 +57,8 @@ __asm__(".text\n"
 	"	jnz 4f\n"
 	"	cmpq $1, %r12\n"
 	"	je 5f\n"
+	"	cmpq $2, %r12\n"
+	"	ja 6f\n"
 	"	movl $600, %edi\n"
 	"	movl $37, %eax\n"	/* alarm */
 	"	syscall\n"
@@ -80,6 +77,11 @@ __asm__(".text\n"
 	"	movl $60, %eax\n"	/* exit */
 	"	syscall\n"
 	"	ud2\n"
+	"6:	movq %r12, %rdi\n"
+	"	movq 0(%r12), %rsp\n"
+	"	xorl %ebp, %ebp\n"
+	"	call role_begin\n"
+	"	ud2\n"
 	".size raw_call, . - raw_call\n");
 #else
 #error "raw_call is written for x86_64 only"
@@ -96,13 +98,12 @@ static bool forks(int64_t number, uint32_t abi)
 	return low == SYS_fork || low == SYS_vfork || low == SYS_clone || low == SYS_clone3;
 }
 
-int64_t call_make(int64_t number, uint32_t abi, const uint64_t *arguments, bool pause)
+int64_t call_make(int64_t number, uint32_t abi, const uint64_t *arguments, uintptr_t child)
 {
-	enum child child = CHILD_NONE;
 	int64_t value;
 
-	if (forks(number, abi))
-		child = pause ? CHILD_PAUSES : CHILD_ENDS;
+	if (!forks(number, abi))
+		child = 0;
 	if (abi == WIRE_X32)
 		number |= X32_BIT;
 	value = raw_call((long)number, arguments, child, abi == WIRE_IA32);

@@ -37,7 +37,7 @@ static void mount_kernel_files(void)
 static void plain_start(void)
 {
 	umask(022);
-	if (plain_descriptors() < 0)
+	if (plain_descriptors(false) < 0)
 		die("descriptors");
 }
 

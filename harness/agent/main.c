@@ -4,7 +4,8 @@
  * As PID 1 it first makes the machine usable (init.c). Else it is started as
  *     agent --channel FD --scratch FOLDER --tasks COUNT
  * by an unprivileged user (COUNT bounds the user's processes), changes nothing outside its folder and leaves no
- * process behind.
+ * process behind. A program that executes itself anew goes on as
+ *     agent --resume ROLE
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -82,6 +83,8 @@ static void watch_signals(void)
 
 int main(int argc, char **argv)
 {
+	if (argc == 3 && !strcmp(argv[1], "--resume"))
+		roles_resume((uint32_t)strtoul(argv[2], NULL, 10));
 	agent.pid1 = getpid() == 1;
 	if (agent.pid1)
 		init();

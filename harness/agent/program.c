@@ -5,23 +5,11 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "agent.h"
+#include "plan.h"
 
 #ifndef MAP_FIXED_NOREPLACE
 #define MAP_FIXED_NOREPLACE 0x100000
 #endif
-
-/* One program as it lies in the request, and where its results go on the board. */
-struct plan {
-	const struct wire_program *program;
-	const struct wire_call *calls;
-	const struct wire_store *stores;
-	const struct wire_output *outputs;
-	const uint8_t *data;
-	int64_t *values;
-	uint32_t *taken;
-	uint8_t *bytes;
-};
 
 static uint64_t resolve(const struct plan *plan, const struct wire_value *value)
 {
@@ -68,26 +56,50 @@ static void keep_outputs(const struct plan *plan, uint32_t call)
 	}
 }
 
-static _Noreturn void execute(const struct plan *plan)
+static void make(const struct plan *plan, uint32_t index, const struct wire_store *stores)
+{
+	const struct wire_call *call = &plan->calls[index];
+	bool alone = plan->program->roles < 2;
+	uint64_t registers[WIRE_ARGUMENTS];
+	int64_t value;
+
+	for (uint32_t s = 0; s < call->stores; s++)
+		store(plan, stores++);
+	for (uint32_t a = 0; a < WIRE_ARGUMENTS; a++)
+		registers[a] = a < call->arguments ? resolve(plan, &call->argument[a]) : 0;
+	if (!alone)
+		roles_note(plan, index, WIRE_BEGUN);
+	if (call->abi == WIRE_DEED)
+		value = roles_deed(plan, call->number, registers);
+	else
+		value = call_make(call->number, call->abi, registers, roles_start(plan, call));
+	if (alone)
+		*(volatile int64_t *)&plan->values[index] = value;
+	keep_outputs(plan, index);
+	/* Who waits for the call finds its outputs as well. */
+	if (!alone)
+		roles_note(plan, index, value);
+}
+
+void execute(const struct plan *plan, uint32_t role)
 {
 	const struct wire_store *next = plan->stores;
-	bool pause = plan->program->flags & WIRE_PAUSE_CHILDREN;
-	uint64_t registers[WIRE_ARGUMENTS];
+	const uint64_t none[WIRE_ARGUMENTS] = { 0 };
 
 	for (uint32_t i = 0; i < plan->program->calls; i++) {
-		const struct wire_call *call = &plan->calls[i];
-
-		for (uint32_t s = 0; s < call->stores; s++)
-			store(plan, next++);
-		for (uint32_t a = 0; a < WIRE_ARGUMENTS; a++)
-			registers[a] = a < call->arguments ? resolve(plan, &call->argument[a]) : 0;
-		plan->values[i] = call_make(call->number, call->abi, registers, pause);
-		*(volatile uint32_t *)&board->done = i + 1;
-		keep_outputs(plan, i);
+		if (plan->calls[i].role == role)
+			make(plan, i, next);
+		next += plan->calls[i].stores;
 	}
-	memset(registers, 0, sizeof(registers));
-	call_make(SYS_exit_group, WIRE_NATIVE, registers, false);
+	call_make(role ? SYS_exit : SYS_exit_group, WIRE_NATIVE, none, CHILD_ENDS);
 	__builtin_trap();	/* a filter of the program's own may have refused to let it go */
+}
+
+static _Noreturn void refuse_arena(int error)
+{
+	board->refused = error;
+	memcpy(board->step, "arena", 6);
+	_exit(0);
 }
 
 /* The arena lies where it lies on every kernel, with nothing mapped beside it. */
@@ -97,11 +109,8 @@ static void map_arena(const struct plan *plan)
 	void *at = mmap((void *)WIRE_ARENA, size ? size : 4096, PROT_READ | PROT_WRITE,
 			MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
 
-	if (at != (void *)WIRE_ARENA) {
-		board->refused = at == MAP_FAILED ? errno : EEXIST;
-		memcpy(board->step, "arena", 6);
-		_exit(0);
-	}
+	if (at != (void *)WIRE_ARENA)
+		refuse_arena(at == MAP_FAILED ? errno : EEXIST);
 	memcpy(at, plan->data, plan->program->data);
 }
 
@@ -126,13 +135,18 @@ static bool value_fits(const struct plan *plan, const struct wire_value *value)
 static bool plan_fits(const struct plan *plan)
 {
 	const struct wire_program *program = plan->program;
+	uint32_t roles = program->roles ? program->roles : 1;
 	uint64_t stores = 0;
 
+	if (roles > WIRE_ROLES)
+		return false;
 	for (uint32_t i = 0; i < program->calls; i++) {
 		const struct wire_call *call = &plan->calls[i];
 
 		stores += call->stores;
-		if (call->arguments > WIRE_ARGUMENTS || call->abi > WIRE_IA32)
+		if (call->arguments > WIRE_ARGUMENTS || call->abi > WIRE_DEED)
+			return false;
+		if (call->role >= roles || call->starts >= roles)
 			return false;
 		for (uint32_t a = 0; a < call->arguments; a++)
 			if (!value_fits(plan, &call->argument[a]))
@@ -158,7 +172,7 @@ static bool plan_fits(const struct plan *plan)
 }
 
 /* Takes one program off the request and lays out its results on the board. */
-static int plan_read(struct cursor *cursor, struct plan *plan)
+int plan_read(struct cursor *cursor, struct plan *plan)
 {
 	const struct wire_program *program = take(cursor, sizeof(*program));
 	size_t used;
@@ -175,20 +189,39 @@ static int plan_read(struct cursor *cursor, struct plan *plan)
 	plan->values = (int64_t *)board->room;
 	plan->taken = (uint32_t *)(board->room + program->calls * sizeof(int64_t));
 	used = program->calls * sizeof(int64_t) + PADDED(program->outputs * sizeof(uint32_t));
+	plan->tasks = (char(*)[32])(board->room + used);
+	used += program->roles * sizeof(*plan->tasks);
 	plan->bytes = board->room + used;
 	for (uint32_t i = 0; i < program->outputs && used <= WIRE_LIMIT; i++)
 		used += PADDED(plan->outputs[i].length);
 	if (used > WIRE_LIMIT)
 		return -E2BIG;
-	memset(board->room, 0, (size_t)(plan->bytes - board->room));
+	plan->used = sizeof(*board) + used;
 	return 0;
+}
+
+static void plan_clear(const struct plan *plan)
+{
+	memset(board->room, 0, (size_t)(plan->bytes - board->room));
+	for (uint32_t i = 0; i < plan->program->calls; i++)
+		plan->values[i] = WIRE_UNMADE;
+}
+
+/* How many values there are up to that of the last call that was made. */
+static uint32_t made(const struct plan *plan)
+{
+	uint32_t count = plan->program->calls;
+
+	while (count && plan->values[count - 1] == WIRE_UNMADE)
+		count--;
+	return count;
 }
 
 /* The board was in the program's reach, so its numbers are bounded again here. */
 static int plan_answer(const struct plan *plan, const struct wire_ran *result,
 		       struct answer *answer)
 {
-	uint32_t calls = plan->program->calls, outputs = plan->program->outputs;
+	uint32_t outputs = plan->program->outputs;
 	struct wire_ran *ran = answer_room(answer, sizeof(*ran));
 	const uint8_t *from = plan->bytes;
 	uint32_t *taken;
@@ -196,7 +229,7 @@ static int plan_answer(const struct plan *plan, const struct wire_ran *result,
 	if (!ran)
 		return -E2BIG;
 	*ran = *result;
-	ran->values = board->done < calls ? board->done : calls;
+	ran->values = made(plan);
 	ran->outputs = outputs;
 	if (answer_bytes(answer, plan->values, ran->values * sizeof(int64_t)))
 		return -E2BIG;
@@ -218,6 +251,7 @@ static int run_one(const struct wire_sandbox *box, const void *filter, struct cu
 		   struct answer *answer)
 {
 	struct wire_ran ran = { 0 };
+	size_t start = cursor->at;
 	struct plan plan;
 	int error;
 	pid_t pid;
@@ -226,10 +260,16 @@ static int run_one(const struct wire_sandbox *box, const void *filter, struct cu
 	error = plan_read(cursor, &plan);
 	if (error)
 		return answer_error(answer, error, "program");
+	plan_clear(&plan);
+	if (plan.program->roles > 1)
+		roles_prepare(&plan, cursor->start + start, cursor->at - start);
 	pid = sandbox_fork(box, filter);
 	if (pid == 0) {
-		map_arena(&plan);
-		execute(&plan);
+		if (plan.program->roles < 2)
+			map_arena(&plan);
+		else if (!roles_enter(&plan, 0))
+			refuse_arena(errno);
+		execute(&plan, 0);
 	}
 	sandbox_end(box, pid, &ran);
 	error = plan_answer(&plan, &ran, answer);

@@ -20,13 +20,20 @@
 #include <stdint.h>
 
 #define WIRE_MAGIC 0x49424148
-#define WIRE_VERSION 3
+#define WIRE_VERSION 4
 /* The longest payload either side accepts, in bytes. */
 #define WIRE_LIMIT 33554432
 /* Where a program's arena lies, the same on every kernel. */
 #define WIRE_ARENA 0x200000000000
 /* The largest arena of one program, in bytes. */
 #define WIRE_ARENA_LIMIT 16777216
+/* The most processes, threads and images of one program. */
+#define WIRE_ROLES 64
+/* A value of a call that was not begun, and of one that did not return; no call returns these. */
+#define WIRE_UNMADE -9223372036854775807
+#define WIRE_BEGUN -9223372036854775806
+/* The descriptor by which a program that executes itself anew finds its record. */
+#define WIRE_RECORD 1000
 /* Arguments of one system call. */
 #define WIRE_ARGUMENTS 6
 
@@ -131,7 +138,18 @@ struct wire_store {
 enum wire_abi {
 	WIRE_NATIVE = 0,	/* syscall */
 	WIRE_X32 = 1,		/* syscall, the number with bit 30 set */
-	WIRE_IA32 = 2		/* int $0x80: each argument is cut to 32 bits */
+	WIRE_IA32 = 2,		/* int $0x80: each argument is cut to 32 bits */
+	WIRE_DEED = 3		/* no system call: number is one of wire_deed */
+};
+
+enum wire_deed {
+	WIRE_AWAIT = 1		/* wait until the call with index argument 0 is as argument 1 says */
+};
+
+enum wire_until {
+	WIRE_UNTIL_MADE = 0,	/* it has returned */
+	WIRE_UNTIL_BEGUN = 1,	/* it was entered, or nearly so */
+	WIRE_UNTIL_ASLEEP = 2	/* who makes it sleeps in it, or it has returned */
 };
 
 struct wire_call {
@@ -139,7 +157,8 @@ struct wire_call {
 	uint32_t arguments;
 	uint32_t stores;	/* how many of the program's next stores belong to this call */
 	uint32_t abi;		/* one of wire_abi */
-	uint32_t reserved;
+	uint16_t role;		/* who makes it; 0 is the first process */
+	uint16_t starts;	/* the role of what it forks or executes; 0: as the flags say */
 	struct wire_value argument[6];
 };
 
@@ -163,6 +182,8 @@ struct wire_program {
 	uint32_t data;		/* bytes the arena starts with */
 	uint32_t arena;		/* bytes */
 	uint32_t flags;		/* bits of wire_program_flag */
+	uint32_t roles;		/* with more than one the arena is shared, also over execve */
+	uint32_t reserved;
 };
 
 /* WIRE_RUN: then the filter (padded) and the programs. */
@@ -180,7 +201,7 @@ enum wire_end {
 };
 
 /*
- * One for each program: then values (int64_t), taken (uint32_t, 1 when the
+ * One for each program: then values up to the last call that was made (int64_t), taken (uint32_t, 1 when the
  * output was taken; padded) and the bytes of the outputs that were taken,
  * each padded.
  */

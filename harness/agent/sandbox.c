@@ -57,12 +57,20 @@ static _Noreturn void refuse_child(const char *step)
 	_exit(0);
 }
 
-int plain_descriptors(void)
+static int close_from(unsigned int first, unsigned int last)
 {
+	return (int)syscall(SYS_close_range, first, last, 0U);
+}
+
+int plain_descriptors(bool keep)
+{
+	unsigned int kept = keep ? WIRE_RECORD : 1023;
+
 	/* close_range(2) is in all kernels from 5.9 on. */
-	if (syscall(SYS_close_range, 0U, ~0U, 0U) < 0)
-		for (int fd = 0; fd < 1024; fd++)
-			close(fd);
+	if (close_from(0, kept - 1) < 0 || close_from(kept + !!keep, ~0U) < 0)
+		for (unsigned int fd = 0; fd < 1024; fd++)
+			if (!keep || fd != kept)
+				close((int)fd);
 	if (open("/dev/null", O_RDWR) != 0 || dup(0) != 1 || dup(0) != 2)
 		return -EBADF;
 	return 0;
@@ -216,7 +224,7 @@ static void set_up(const struct wire_sandbox *box, const void *filter, const cha
 	if (chdir(folder) < 0)
 		refuse_child("scratch folder");
 	umask(022);
-	if (plain_descriptors() < 0)
+	if (plain_descriptors(board->keep) < 0)
 		refuse_child("descriptors");
 	set_limits();
 	set_identity(box, uid, gid);

@@ -39,10 +39,10 @@ static int dispatch(uint32_t type, struct cursor *cursor, struct answer *answer)
 	}
 }
 
-static void *memory(size_t size, int sharing)
+static void *memory(size_t size)
 {
 	void *at = mmap(NULL, size, PROT_READ | PROT_WRITE,
-			MAP_ANONYMOUS | MAP_NORESERVE | sharing, -1, 0);
+			MAP_ANONYMOUS | MAP_NORESERVE | MAP_PRIVATE, -1, 0);
 
 	if (at == MAP_FAILED)
 		die("memory for the wire");
@@ -51,13 +51,13 @@ static void *memory(size_t size, int sharing)
 
 void serve(void)
 {
-	uint8_t *request = memory(WIRE_LIMIT, MAP_PRIVATE);
+	uint8_t *request = memory(WIRE_LIMIT);
 	/* The frame stands before the payload, so that a small answer is one write. */
-	uint8_t *reply = memory(sizeof(struct wire_frame) + WIRE_LIMIT, MAP_PRIVATE);
+	uint8_t *reply = memory(sizeof(struct wire_frame) + WIRE_LIMIT);
 	struct wire_frame *head = (struct wire_frame *)reply;
 	struct wire_frame frame;
 
-	board = memory(BOARD_SIZE, MAP_SHARED);
+	record_make();
 	while (channel_receive(&frame, request)) {
 		struct cursor cursor = { .start = request, .length = frame.length };
 		struct answer answer = { .bytes = reply + sizeof(*head) };
@@ -73,7 +73,7 @@ void serve(void)
 			madvise(request, WIRE_LIMIT, MADV_DONTNEED);
 		if (answer.length > KEEP_BYTES) {
 			madvise(reply, WIRE_LIMIT, MADV_DONTNEED);
-			madvise(board, BOARD_SIZE, MADV_REMOVE);
+			record_forget();
 		}
 	}
 	family_kill_all();

@@ -294,7 +294,7 @@ def test_another_abi_has_numbers_of_its_own(agent: Agent) -> None:
 
 def test_an_unknown_abi_is_refused(agent: Agent) -> None:
     payload = pack("wire_run", sandbox={"timeout": 1000}, programs=1)
-    payload += pack("wire_program", calls=1, arena=4096) + pack("wire_call", number=GETPID, abi=3)
+    payload += pack("wire_program", calls=1, arena=4096) + pack("wire_call", number=GETPID, abi=4)
     with pytest.raises(CallError) as caught:
         agent._request(constants.WIRE_RUN, payload)
     assert caught.value.errno == errno.EBADMSG

@@ -37,6 +37,7 @@ _ABIS: dict[Abi, int] = {
     Abi.NATIVE: constants.WIRE_NATIVE,
     Abi.X32: constants.WIRE_X32,
     Abi.IA32: constants.WIRE_IA32,
+    Abi.DEED: constants.WIRE_DEED,
 }
 _ENDS = {
     constants.WIRE_EXITED: End.EXITED,
@@ -86,12 +87,14 @@ def encode_program(program: Program) -> bytes:
     for call in program.calls:
         arguments = [_value(argument) for argument in call.arguments]
         counts = len(arguments), len(call.stores)
-        calls.append((call.number, *counts, _ABIS[call.abi], 0, arguments))
+        who = call.role, call.starts
+        calls.append((call.number, *counts, _ABIS[call.abi], *who, arguments))
         if call.stores:
             stores += [(store.offset, store.size, _value(store.value)) for store in call.stores]
     outputs = [(output.call, output.offset, output.length) for output in program.outputs]
     flags = constants.WIRE_PAUSE_CHILDREN if program.children is Children.PAUSE else 0
-    head = (len(calls), len(stores), len(outputs), len(program.data), program.arena, flags)
+    sizes = len(calls), len(stores), len(outputs), len(program.data)
+    head = (*sizes, program.arena, flags, program.roles)
     try:
         parts = [
             ffi.buffer(ffi.new("struct wire_program *", head)),

@@ -55,16 +55,50 @@ class Abi(enum.StrEnum):
     IA32 = "ia32"
     """``int $0x80``; asm/unistd_32.h. Arguments are cut to 32 bits, so that the arena is out
     of reach, and of a result only an errno has a sign."""
+    DEED = "deed"
+    """Nothing of the kernel: a :class:`Deed` of the agent."""
+
+
+class Deed(enum.IntEnum):
+    """What the agent itself does in the place of a call."""
+
+    AWAIT = 1
+    """Wait until the call with the index of the first argument is as the second, an
+    :class:`Until`, says; nothing is returned."""
+
+
+class Until(enum.IntEnum):
+    """When a role that waits for a call of another one goes on."""
+
+    MADE = 0
+    """The call has returned; of an execution: the new image has begun."""
+    BEGUN = 1
+    """It is about to be entered."""
+    ASLEEP = 2
+    """Who makes it sleeps in it, is stopped or has ended; or it has returned. Seen through
+    /proc, which has to be there."""
+
+
+UNMADE = -(1 << 63) + 1
+"""The value of a call that was not begun before a later one in the list was made."""
+BEGUN = UNMADE + 1
+"""The value of a call that did not return, such as exit, in a program of several roles."""
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One system call by number, with up to six arguments; the others are 0."""
+    """One system call by number, with up to six arguments; the others are 0.
+
+    ``role`` says who makes it. ``starts`` is the role of what it forks, or of the
+    agent's image that it executes; 0 is as the program's ``children`` say.
+    """
 
     number: int
     arguments: tuple[Argument, ...] = ()
     stores: tuple[Store, ...] = ()
     abi: Abi = Abi.NATIVE
+    role: int = 0
+    starts: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,8 +124,16 @@ class Children(enum.StrEnum):
 class Program:
     """Calls made one after another. ``data`` is what the arena of ``arena`` bytes starts with.
 
-    Only the first process makes them, so that what is recorded has one author;
-    ``children`` says what becomes of a process that a call makes.
+    Without ``roles`` only the first process makes them, so that what is recorded has
+    one author; ``children`` says what becomes of a process that a call makes.
+
+    With roles a program is several processes, threads or images, each of which makes
+    those calls that are its own, in their order, and then ends; the first, role 0,
+    ends the program. Each role is started by one call at most. Results and the
+    arena are shared by all and outlive execve(2), whatever else is shared or copied; so
+    one may use what another's call returned, once it has waited for it. A program that
+    executes itself keeps descriptor 1000, by which the new image finds them, so it must
+    not close it; the image is the agent's own, with ``--resume`` and the role's number.
     """
 
     calls: tuple[Call, ...]
@@ -99,6 +141,11 @@ class Program:
     arena: int = 65536
     outputs: tuple[Output, ...] = ()
     children: Children = Children.END
+
+    @property
+    def roles(self) -> int:
+        """How many processes, threads and images make the calls."""
+        return 1 + max((max(call.role, call.starts) for call in self.calls), default=0)
 
 
 class Scratch(enum.StrEnum):
@@ -150,7 +197,8 @@ class Ran:
     """What a program did.
 
     ``code`` is the exit status, the signal or the errno, as ``end`` says.
-    ``values`` are what the calls that were done returned, -errno for an error.
+    ``values`` are what the calls returned, -errno for an error, up to the last that was made;
+    where roles are several, :data:`UNMADE` or :data:`BEGUN` may stand among them.
     An output whose call was not done is empty.
     """
 

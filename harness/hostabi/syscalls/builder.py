@@ -7,7 +7,8 @@ runs, and what is needed to read its results: names of calls, types of outputs.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from hostabi.agent.program import (
@@ -15,11 +16,13 @@ from hostabi.agent.program import (
     Argument,
     Call,
     Children,
+    Deed,
     Output,
     Pointer,
     Program,
     Result,
     Store,
+    Until,
     Word,
 )
 from hostabi.errors import InputError
@@ -34,6 +37,13 @@ class Ref:
     """What a call returned, to be used by later calls and to find its result in a trace."""
 
     call: int
+
+
+@dataclass(frozen=True, slots=True)
+class Role:
+    """A process, a thread or an image with calls of its own; see :class:`Program`."""
+
+    number: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +95,8 @@ class Step:
     values: tuple[Value, ...]
     opaque: bool = False
     abi: Abi = Abi.NATIVE
+    role: int = 0
+    starts: int = 0
 
     @property
     def arguments(self) -> tuple[str, ...]:
@@ -95,8 +107,10 @@ class Step:
         )
 
     def __str__(self) -> str:
-        prefix = "" if self.abi is Abi.NATIVE else f"{self.abi}:"
-        return f"{prefix}{self.name}({', '.join(self.arguments)})"
+        prefix = f"[{self.role}] " if self.role else ""
+        prefix += "" if self.abi is Abi.NATIVE else f"{self.abi}:"
+        starts = f" starts [{self.starts}]" if self.starts else ""
+        return f"{prefix}{self.name}({', '.join(self.arguments)}){starts}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +143,8 @@ class Builder:
         self._steps: list[Step] = []
         self._outputs: list[Output] = []
         self._types: list[str] = []
+        self._role = Role(0)
+        self._roles = 1
 
     def __len__(self) -> int:
         return len(self._calls)
@@ -199,10 +215,12 @@ class Builder:
         out: Sequence[Slot] = (),
         opaque: bool = False,
         abi: Abi = Abi.NATIVE,
+        starts: Role = Role(0),
     ) -> Ref:
         """Add a syscall; ``out`` are the slots to bring back as they are right after it.
 
-        A name stands for its number in the table of ``abi``. Raises InputError for
+        A name stands for its number in the table of ``abi``. ``starts`` is the role of
+        what a call forks, or of the agent that it executes. Raises InputError for
         a name that is not there, or for more than six arguments.
         """
         number = name if isinstance(name, int) else table.number(name, abi)
@@ -210,13 +228,45 @@ class Builder:
             raise InputError(f"{name} is given {len(arguments)} arguments; a syscall takes six")
         stores = tuple(s for value in arguments if isinstance(value, Slot) for s in value.stores)
         made = tuple(_argument(value) for value in arguments)
-        self._calls.append(Call(number, made, stores, abi))
-        self._steps.append(Step(table.name(number, abi), arguments, opaque, abi))
+        who = self._role.number, starts.number
+        self._calls.append(Call(number, made, stores, abi, *who))
+        self._steps.append(Step(table.name(number, abi), arguments, opaque, abi, *who))
         ref = Ref(len(self._calls) - 1)
         for slot in out:
             self._outputs.append(Output(ref.call, slot.offset, slot.size))
             self._types.append(slot.type)
         return ref
+
+    def role(self) -> Role:
+        """A new role; no call may start it twice."""
+        self._roles += 1
+        return Role(self._roles - 1)
+
+    @contextmanager
+    def by(self, role: Role) -> Iterator[None]:
+        """The calls that are added inside are made by ``role``."""
+        before, self._role = self._role, role
+        try:
+            yield
+        finally:
+            self._role = before
+
+    def wait_for(self, ref: Ref, until: Until = Until.MADE) -> Ref:
+        """Hold the role back until another one's call is as ``until`` says."""
+        return self.call(Deed.AWAIT, ref.call, until, abi=Abi.DEED)
+
+    def image(self, role: Role, name: str = "agent") -> Slot:
+        """The argument vector with which the agent's program goes on as ``role``."""
+        return self.vector(*map(self.string, (name, "--resume", str(role.number))))
+
+    def vector(self, *values: Value) -> Slot:
+        """Pointers or numbers of 8 bytes each, and a NULL: what ``execve`` wants."""
+        slot = self._bottom(bytes(8 * (len(values) + 1)), text="")
+        stores = tuple(
+            Store(slot.offset + 8 * index, _argument(value)) for index, value in enumerate(values)
+        )
+        shown = ", ".join(str(_text(value)) for value in values)
+        return Slot(slot.offset, slot.size, "", f"{{{shown}}}", stores)
 
     def build(self) -> Built:
         """The program so far."""

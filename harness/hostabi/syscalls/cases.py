@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from hostabi.agent.program import Program, Ran, Sandbox, Scratch
 from hostabi.syscalls import budget, counting
-from hostabi.syscalls.builder import ARENA, Builder, Built, Ref, Slot, Value
+from hostabi.syscalls.builder import ARENA, Builder, Built, Ref, Role, Slot, Value
 from hostabi.syscalls.table import result_name
 from hostabi.syscalls.trace import Trace, ran_at_all
 
@@ -88,9 +88,10 @@ class Script(Builder):
         *arguments: Value,
         out: Sequence[Slot] = (),
         opaque: bool = False,
+        starts: Role = Role(0),  # noqa: B008
     ) -> Ref:
         """A call that must return exactly ``value``; -errno for one that must fail."""
-        ref = self.call(name, *arguments, out=out, opaque=opaque)
+        ref = self.call(name, *arguments, out=out, opaque=opaque, starts=starts)
 
         def check(trace: Trace) -> None:
             assert trace[ref] == value, (
@@ -106,9 +107,10 @@ class Script(Builder):
         *arguments: Value,
         out: Sequence[Slot] = (),
         opaque: bool = False,
+        starts: Role = Role(0),  # noqa: B008
     ) -> Ref:
         """A call that must not fail, whatever it returns."""
-        ref = self.call(name, *arguments, out=out, opaque=opaque)
+        ref = self.call(name, *arguments, out=out, opaque=opaque, starts=starts)
 
         def check(trace: Trace) -> None:
             assert trace[ref] >= 0, f"r{ref.call} is {result_name(trace[ref])}, must not fail"

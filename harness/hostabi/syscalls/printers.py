@@ -22,6 +22,7 @@ from hostabi.agent.program import (
     Store,
     Word,
 )
+from hostabi.errors import InputError
 from hostabi.syscalls import table, types
 from hostabi.syscalls.builder import Built
 from hostabi.syscalls.names import c_string
@@ -73,10 +74,16 @@ def to_c(
     ``expected`` it exits 0 when it sees that, 1 when it does not, 3 when it
     could not find out. It needs no headers beyond the C library's and no
     privileges beyond the program's own; where it works on ext4, TMPDIR has to
-    name a folder there.
+    name a folder there. Raises InputError for a program of several roles, which
+    needs the agent.
     """
     sandbox = sandbox or Sandbox()
     program = built.program
+    if program.roles > 1:
+        raise InputError(
+            "a program of several roles has no C program",
+            advice="printers.to_python gives source that an agent can run",
+        )
     text = TEMPLATE.read_text()
     parts = {
         "title": _title(built, sides, expected),
@@ -265,7 +272,9 @@ def _py_call(program: Program, index: int) -> str:
     abi = "" if call.abi is Abi.NATIVE else f", Abi.{call.abi.name}"
     number = f'number("{name}"{abi})' if known else str(call.number)
     stores = f", {_py_tuple(call.stores)}" if call.stores or abi else ""
-    return f"Call({number}, {_py_tuple(call.arguments)}{stores}{abi})"
+    role = f", role={call.role}" if call.role else ""
+    role += f", starts={call.starts}" if call.starts else ""
+    return f"Call({number}, {_py_tuple(call.arguments)}{stores}{abi}{role})"
 
 
 def _py_tuple(values: Sequence[Argument | Store]) -> str:

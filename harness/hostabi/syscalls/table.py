@@ -14,7 +14,7 @@ from pathlib import Path
 
 import msgspec
 
-from hostabi.agent.program import Abi
+from hostabi.agent.program import BEGUN, UNMADE, Abi, Deed
 from hostabi.errors import InputError
 
 DATA = Path(__file__).parent / "data" / "x86_64.json"
@@ -22,6 +22,7 @@ _HEADERS = {
     Abi.NATIVE: "asm/unistd_64.h",
     Abi.X32: "asm/unistd_x32.h",
     Abi.IA32: "asm/unistd_32.h",
+    Abi.DEED: "hostabi.agent.program.Deed",
 }
 
 
@@ -49,6 +50,8 @@ def numbers(abi: Abi) -> dict[str, int]:
     """The numbers of an ABI's syscalls by name."""
     if abi is Abi.IA32:
         return tables().ia32
+    if abi is Abi.DEED:
+        return {deed.name.lower(): deed.value for deed in Deed}
     return tables().x32 if abi is Abi.X32 else tables().syscalls
 
 
@@ -136,8 +139,13 @@ def errno_number(name: str) -> int:
         raise InputError(f"no errno is called {name!r}") from None
 
 
+_NONE = {UNMADE: "not reached", BEGUN: "begun"}
+
+
 def result_name(value: int) -> str:
     """A call's result for people: ``-EINVAL``, ``3``, ``0x7f0000000000``."""
     if -4095 <= value < 0:
         return "-" + errno_name(-value)
+    if value in _NONE:
+        return _NONE[value]
     return hex(value) if value > 1 << 24 else str(value)

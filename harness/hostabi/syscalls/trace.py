@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from hostabi.agent.program import End, Ran
+from hostabi.agent.program import BEGUN, UNMADE, End, Ran
 from hostabi.errors import SandboxError
 from hostabi.syscalls import table, types
 from hostabi.syscalls.builder import Built, Ref, Slot
@@ -25,7 +25,7 @@ class Trace:
 
         Raises AssertionError when the program did not get that far.
         """
-        if ref.call >= len(self.ran.values):
+        if ref.call >= len(self.ran.values) or self.ran.values[ref.call] == UNMADE:
             raise AssertionError(f"call {ref.call} was not reached\n{self}")
         return self.ran.values[ref.call]
 
@@ -46,14 +46,15 @@ class Trace:
 
     @property
     def finished(self) -> bool:
-        """Whether every call was made and the program left by itself."""
-        done = len(self.ran.values) == len(self.built.steps)
+        """Whether every call was made, or begun, and the program left by itself."""
+        values = self.ran.values
+        done = len(values) == len(self.built.steps) and UNMADE not in values
         return done and self.ran.end is End.EXITED and self.ran.code == 0
 
     def lines(self) -> Iterator[str]:
         """The program as strace would show it, then how it ended."""
         for index, step in enumerate(self.built.steps):
-            if index < len(self.ran.values):
+            if index < len(self.ran.values) and self.ran.values[index] != UNMADE:
                 yield f"r{index} = {step} = {table.result_name(self.ran.values[index])}"
             else:
                 yield f"r{index} = {step} was not reached"
@@ -87,7 +88,7 @@ class View(NamedTuple):
 def normalised(built: Built, ran: Ran) -> View:
     """A run without what is the machine's own: opaque values, volatile fields, texts for people."""
     values = tuple(
-        0 if step.opaque and not -4095 <= value < 0 else value
+        0 if step.opaque and not -4095 <= value < 0 and value not in (UNMADE, BEGUN) else value
         for step, value in zip(built.steps, ran.values, strict=False)
     )
     outputs = tuple(
