@@ -112,6 +112,16 @@ def _link_empty_path(b: Builder) -> Ref:
     return b.call("linkat", fd, b.string(""), C.AT_FDCWD, b.string("f"), C.AT_EMPTY_PATH)
 
 
+def _userfaultfd(b: Builder) -> Ref:
+    fd = b.call("userfaultfd", C.O_NONBLOCK)
+    api = b.struct("struct uffdio_api", api=C.UFFD_API, features=C.UFFD_FEATURE_SIGBUS)
+    return b.call("ioctl", fd, C.UFFDIO_API, api)
+
+
+def _pkeys(b: Builder) -> Ref:
+    return b.call("pkey_alloc", 0, 0)
+
+
 def _root(b: Builder) -> Ref:
     """Programs that become other users; those of ``--kernel running`` cannot."""
     return b.call("setresuid", 1, 1, 1)
@@ -134,6 +144,8 @@ PROBES: tuple[Probe, ...] = (
     Probe("pwritev2:noappend", _noappend),
     Probe("setxattrat", _setxattrat),
     Probe("linkat:empty-path", _link_empty_path),
+    Probe("userfaultfd", _userfaultfd),
+    Probe("pkeys", _pkeys),
     Probe("root", _root),
     Probe("attributes:user", _user_attributes),
 )
