@@ -36,9 +36,7 @@ class Locked(Script):
         self.needs.add("root")
         self.locked: set[int] = set()
         self.limit = PAGES
-        self.returns(
-            BASE, "mmap", BASE, PAGES * PAGE, BOTH, ANONYMOUS | C.MAP_FIXED, -1, 0
-        )
+        self.returns(BASE, "mmap", BASE, PAGES * PAGE, BOTH, ANONYMOUS | C.MAP_FIXED, -1, 0)
         self.returns(0, "setresuid", 9, 9, 9)
         self.do_limit(PAGES)
 
@@ -52,7 +50,7 @@ class Locked(Script):
         return BASE + first * PAGE, min(count, PAGES - first) * PAGE
 
     def do_lock(self, first: int, count: int, on_fault: bool) -> None:
-        wanted = self.locked | {page for page in range(first, min(first + count, PAGES))}
+        wanted = self.locked | set(range(first, min(first + count, PAGES)))
         result = 0
         if not self.limit:
             result = -errno.EPERM
@@ -154,9 +152,7 @@ def partial(good: list[int], bad: int, after: int) -> Case:
     remote = script.array("struct iovec", rows)
     rooms, local = vectors(script, [len(data) + bad + after])
     result = len(data) or -errno.EFAULT
-    ref = script.returns(
-        result, "process_vm_readv", pid, local, 1, remote, len(rows), 0, out=rooms
-    )
+    ref = script.returns(result, "process_vm_readv", pid, local, 1, remote, len(rows), 0, out=rooms)
     script.holds(ref, rooms[0], data.ljust(rooms[0].size, b"\0"))
     return script.case()
 
@@ -195,7 +191,9 @@ class Filled(Touch):
         self.returns(0, "ioctl", self.uffd, C.UFFDIO_API, api)
         size = PAGES * PAGE
         self.returns(BASE, "mmap", BASE, size, BOTH, ANONYMOUS | C.MAP_FIXED, -1, 0)
-        self.area = self.content(BASE.to_bytes(8, "little") + size.to_bytes(8, "little") + bytes(16))
+        self.area = self.content(
+            BASE.to_bytes(8, "little") + size.to_bytes(8, "little") + bytes(16)
+        )
         self.area_of(C.UFFDIO_REGISTER, C.UFFDIO_REGISTER_MODE_MISSING)
 
     def area_of(self, request: int, mode: int = 0) -> None:

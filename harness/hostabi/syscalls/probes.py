@@ -122,6 +122,12 @@ def _pkeys(b: Builder) -> Ref:
     return b.call("pkey_alloc", 0, 0)
 
 
+def _fanotify(b: Builder) -> Ref:
+    fd = b.call("fanotify_init", C.FAN_CLASS_NOTIF, C.O_RDONLY)
+    where = b.string(".")
+    return b.call("fanotify_mark", fd, C.FAN_MARK_ADD, C.FAN_CLOSE_WRITE, C.AT_FDCWD, where)
+
+
 def _root(b: Builder) -> Ref:
     """Programs that become other users; those of ``--kernel running`` cannot."""
     return b.call("setresuid", 1, 1, 1)
@@ -146,6 +152,7 @@ PROBES: tuple[Probe, ...] = (
     Probe("linkat:empty-path", _link_empty_path),
     Probe("userfaultfd", _userfaultfd),
     Probe("pkeys", _pkeys),
+    Probe("fanotify", _fanotify),
     Probe("root", _root),
     Probe("attributes:user", _user_attributes),
 )
