@@ -105,6 +105,7 @@ def searched(modes: list[int], user: int) -> Case:
     for mode in modes:
         path += "/d"
         script.returns(0, "fchmodat", CWD, script.string(path), mode)
+    script.returns(0, "setresgid", 99, 99, 99)
     script.returns(0, "setresuid", user, user, user)
     stat = script.room("struct stat")
     path, open_so_far = ".", True
@@ -179,6 +180,7 @@ def chowned(mode: int, to: tuple[int, int], folder: bool) -> Case:
     form = C.S_IFDIR if folder else C.S_IFREG
     owner, group = (max(each, 0) for each in to)
     script.fields(ref, stat, st_uid=owner, st_gid=group, st_mode=form | left)
+    script.returns(0, "setresgid", 99, 99, 99)
     script.returns(0, "setresuid", 9, 9, 9)
     for other in ((9, -1), (-1, 9), (1, 1)):
         if max(other[0], -1) == 9 and owner == 9:

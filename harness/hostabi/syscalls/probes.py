@@ -128,6 +128,11 @@ def _fanotify(b: Builder) -> Ref:
     return b.call("fanotify_mark", fd, C.FAN_MARK_ADD, C.FAN_CLOSE_WRITE, C.AT_FDCWD, where)
 
 
+def _packet(b: Builder) -> Ref:
+    b.call("unshare", C.CLONE_NEWUSER | C.CLONE_NEWNET)
+    return b.call("socket", C.AF_PACKET, C.SOCK_RAW, 0)
+
+
 def _root(b: Builder) -> Ref:
     """Programs that become other users; those of ``--kernel running`` cannot."""
     return b.call("setresuid", 1, 1, 1)
@@ -153,6 +158,7 @@ PROBES: tuple[Probe, ...] = (
     Probe("userfaultfd", _userfaultfd),
     Probe("pkeys", _pkeys),
     Probe("fanotify", _fanotify),
+    Probe("packet", _packet),
     Probe("root", _root),
     Probe("attributes:user", _user_attributes),
 )
