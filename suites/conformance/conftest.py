@@ -57,23 +57,29 @@ def look(visit: Callable[..., Visit]) -> Look:
 
 
 @pytest.fixture(scope="session")
-def outside_reports() -> dict[str, Report]:
-    """What a process beside the containers sees, by build."""
+def outside_reports() -> dict[tuple[str, str], Report]:
+    """What a process beside the containers sees, by build and how it was booted."""
     return {}
 
 
 @pytest.fixture
-def outside(runtime: Runtime, kernel: Build, outside_reports: dict[str, Report]) -> Report:
+def outside(
+    runtime: Runtime,
+    kernel: Build,
+    outside_reports: dict[tuple[str, str], Report],
+    request: pytest.FixtureRequest,
+) -> Report:
     """What a process in the guest itself sees, outside of every container.
 
     Its network, ipc, uts, pid, cgroup and user namespaces are the runtime's as well; its mount
     namespace is not.
     """
-    if kernel.name not in outside_reports:
+    key = (kernel.name, variant(request.node).label)
+    if key not in outside_reports:
         step = runtime.probe("report")
         assert step.ok, str(step)
-        outside_reports[kernel.name] = decode(step.done.stdout).report
-    return outside_reports[kernel.name]
+        outside_reports[key] = decode(step.done.stdout).report
+    return outside_reports[key]
 
 
 @pytest.fixture
@@ -87,10 +93,32 @@ def controllers(runtime: Runtime) -> frozenset[str]:
 
 
 @pytest.fixture
-def disk(runtime: Runtime, controllers: frozenset[str]) -> tuple[int, int]:
-    """The numbers of a disk of the guest."""
+def hierarchy(runtime: Runtime) -> Callable[[str], str]:
+    """Where a controller of cgroup v1 is mounted in the guest; without it the test is
+    unsupported."""
+
+    def folder(controller: str) -> str:
+        path = f"/sys/fs/cgroup/{controller}"
+        try:
+            runtime.agent.read(f"{path}/cgroup.procs")
+        except CallError:
+            unsupported(f"this kernel has no {controller} controller for cgroup v1")
+        return path
+
+    return folder
+
+
+@pytest.fixture
+def disk(some_disk: tuple[int, int], controllers: frozenset[str]) -> tuple[int, int]:
+    """The numbers of a disk of the guest, which cgroup v2 can limit."""
     if "io" not in controllers:
         unsupported("this kernel has no io controller for cgroup v2")
+    return some_disk
+
+
+@pytest.fixture
+def some_disk(runtime: Runtime) -> tuple[int, int]:
+    """The numbers of a disk of the guest."""
     found = runtime.probe("stat", "/dev/vda").done.stdout.decode()
     words = found.partition('"data":"')[2].partition('"')[0].split()
     if not words:

@@ -451,7 +451,8 @@ class Runtime:
     def _discard(self, identifier: str, *, gone: bool) -> None:
         """Remove what is left of a container, whatever state it is in."""
         # The group above the containers' own goes with the last of them.
-        script = f"rm -rf {self.work}/{identifier}; rmdir /sys/fs/cgroup{_GROUP} 2>/dev/null"
+        groups = f"/sys/fs/cgroup{_GROUP} /sys/fs/cgroup/*{_GROUP}"
+        script = f"rm -rf {self.work}/{identifier}; rmdir {groups} 2>/dev/null"
         with self.agent.aside():
             if not gone:
                 self.invoke("delete", "--force", identifier)

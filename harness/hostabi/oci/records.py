@@ -153,12 +153,30 @@ class DeviceRule(Record, frozen=True):
     access: str = ""
 
 
-class Memory(Record, frozen=True):
-    """config-linux.md, "Memory"; bytes. ``swap`` is memory and swap together."""
+class Memory(
+    Record,
+    frozen=True,
+    rename={
+        "kernel_tcp": "kernelTCP",
+        "disable_oom_killer": "disableOOMKiller",
+        "use_hierarchy": "useHierarchy",
+        "check_before_update": "checkBeforeUpdate",
+    },
+):
+    """config-linux.md, "Memory"; bytes. ``swap`` is memory and swap together.
+
+    ``kernel``, ``kernel_tcp``, ``swappiness``, ``disable_oom_killer`` and ``use_hierarchy`` are of
+    cgroup v1 alone.
+    """
 
     limit: int | None = None
     reservation: int | None = None
     swap: int | None = None
+    kernel: int | None = None
+    kernel_tcp: int | None = None
+    swappiness: int | None = None
+    disable_oom_killer: bool = False
+    use_hierarchy: bool = False
     check_before_update: bool = False
 
 
@@ -180,6 +198,14 @@ class Pids(Record, frozen=True):
     limit: int
 
 
+class WeightDevice(Record, frozen=True):
+    """config-linux.md, "Block IO", a device's weight, from 10 to 1000."""
+
+    major: int
+    minor: int
+    weight: int
+
+
 class Throttle(Record, frozen=True):
     """config-linux.md, "Block IO", a device's limit; bytes or operations in a second."""
 
@@ -192,6 +218,7 @@ class BlockIO(
     Record,
     frozen=True,
     rename={
+        "weight_device": "weightDevice",
         "read_iops": "throttleReadIOPSDevice",
         "write_iops": "throttleWriteIOPSDevice",
         "read_bps": "throttleReadBpsDevice",
@@ -201,6 +228,7 @@ class BlockIO(
     """config-linux.md, "Block IO"; ``weight`` from 10 to 1000."""
 
     weight: int | None = None
+    weight_device: tuple[WeightDevice, ...] = ()
     read_bps: tuple[Throttle, ...] = ()
     write_bps: tuple[Throttle, ...] = ()
     read_iops: tuple[Throttle, ...] = ()
@@ -214,6 +242,20 @@ class HugepageLimit(Record, frozen=True):
     limit: int
 
 
+class NetworkPriority(Record, frozen=True):
+    """config-linux.md, "Network", the priority of what leaves by an interface."""
+
+    name: str
+    priority: int
+
+
+class Network(Record, frozen=True):
+    """config-linux.md, "Network", of cgroup v1 alone."""
+
+    class_id: int | None = msgspec.field(name="classID", default=None)
+    priorities: tuple[NetworkPriority, ...] = ()
+
+
 class Resources(Record, frozen=True):
     """config-linux.md, "Control groups"; ``unified`` holds cgroup v2 files by name."""
 
@@ -223,6 +265,7 @@ class Resources(Record, frozen=True):
     pids: Pids | None = None
     block_io: BlockIO | None = msgspec.field(name="blockIO", default=None)
     hugepage_limits: tuple[HugepageLimit, ...] = ()
+    network: Network | None = None
     unified: dict[str, str] = {}
 
     def encode(self) -> bytes:
