@@ -134,8 +134,22 @@ VOLATILE: Mapping[str, frozenset[str]] = MappingProxyType(
                 "stx_mask", "stx_attributes_mask",
             }
         ),
-        "struct siginfo": frozenset({"si_pid"}),
+        "struct siginfo": frozenset({"si_pid", "tail"}),
         "struct signalfd_siginfo": frozenset({"ssi_pid", "ssi_utime", "ssi_stime"}),
+        "struct statfs": frozenset(
+            {"f_blocks", "f_bfree", "f_bavail", "f_files", "f_ffree", "f_fsid"}
+        ),
+        "struct new_utsname": frozenset({"release", "version"}),
+        "struct itimerspec": frozenset({"it_value"}),
+        "struct itimerval": frozenset({"it_value"}),
+        "struct msqid_ds": frozenset(
+            {"msg_perm", "msg_stime", "msg_rtime", "msg_ctime", "msg_lspid", "msg_lrpid"}
+        ),
+        "struct semid_ds": frozenset({"sem_perm", "sem_otime", "sem_ctime"}),
+        "struct shmid_ds": frozenset(
+            {"shm_perm", "shm_atime", "shm_dtime", "shm_ctime", "shm_cpid", "shm_lpid"}
+        ),
+        "struct sched_attr": frozenset({"sched_runtime"}),
     }
 )  # fmt: skip
 """Fields whose value is the machine's, not the kernel's: never compared between kernels.

@@ -19,7 +19,9 @@ from hostabi.syscalls.table import C
 
 MODE = pick("mode", 0o600, 0o644, 0o755, 0o4711, 0, odd=(0o1777, 0o170000, -1))
 SEEKABLE = (Kind.FILE, Kind.MEMFD)
-READABLE = (*SEEKABLE, Kind.READER, Kind.EVENT, Kind.TIMER, Kind.SIGNALS, Kind.INOTIFY, Kind.PAIRED)
+READABLE = (*SEEKABLE, Kind.READER, Kind.EVENT, Kind.TIMER, Kind.PAIRED)
+EVENTS = (Kind.INOTIFY, Kind.SIGNALS, Kind.FANOTIFY)
+"""What is read from them has numbers of the machine's: pids, cookies, descriptors."""
 WRITABLE = (*SEEKABLE, Kind.WRITER, Kind.PAIRED, Kind.EVENT)
 OFFSET = pick("pos", 0, 5, PAGE, 2 * PAGE - 1, 1 << 20, odd=(-1, 1 << 62))
 LENGTH = pick("len", PAGE, 1, 100, 3 * PAGE, 0, odd=(-1, 1 << 62))
@@ -79,7 +81,7 @@ DESCRIPTIONS: tuple[Description, ...] = (
         struct(
             "how",
             "struct open_how",
-            size="usize",
+            sized="usize",
             extensible=True,
             flags=flags("flags", "O_", usual=(CREATE, CREATE | C.O_CLOEXEC), width=64),
             mode=pick("mode", 0o600, 0o755, odd=(0o10000,)),
@@ -93,7 +95,7 @@ DESCRIPTIONS: tuple[Description, ...] = (
         struct(
             "how",
             "struct open_how",
-            size="usize",
+            sized="usize",
             extensible=True,
             flags=flags("flags", "O_", usual=(_FOLDER_OPEN, C.O_PATH), width=64),
             resolve=flags("resolve", "RESOLVE_", usual=_RESOLVE, width=64),
@@ -101,6 +103,7 @@ DESCRIPTIONS: tuple[Description, ...] = (
         makes=Kind.FOLDER,
     ),
     describe("read", fd("fd", *READABLE), Room("buf", "count")),
+    describe("read.events", fd("fd", *EVENTS), Room("buf", "count", (4096, 1, 0), kept=False)),
     describe("write", fd("fd", *WRITABLE), Data("buf", "count")),
     describe("pread64", fd("fd", *SEEKABLE), Room("buf", "count"), OFFSET),
     describe("pwrite64", fd("fd", *SEEKABLE), Data("buf", "count"), OFFSET),

@@ -145,7 +145,7 @@ DESCRIPTIONS: tuple[Description, ...] = (
     describe(
         "file_getattr",
         at(*_KNOWN),
-        struct("ufattr", "struct file_attr", size="usize", extensible=True, kept=True),
+        struct("ufattr", "struct file_attr", sized="usize", extensible=True, kept=True),
         flags("at_flags", "AT_", usual=(0, C.AT_SYMLINK_NOFOLLOW)),
     ),
     describe(
@@ -154,7 +154,7 @@ DESCRIPTIONS: tuple[Description, ...] = (
         struct(
             "ufattr",
             "struct file_attr",
-            size="usize",
+            sized="usize",
             extensible=True,
             fa_xflags=flags("fa_xflags", "FS_XFLAG_", usual=(0,), width=64),
         ),

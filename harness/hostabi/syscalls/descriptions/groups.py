@@ -7,13 +7,56 @@ from functools import cache
 from types import MappingProxyType
 
 from hostabi.errors import InputError
-from hostabi.syscalls.descriptions import files, folders
+from hostabi.syscalls.descriptions import (
+    bpf,
+    confinement,
+    control,
+    credentials,
+    descriptors,
+    files,
+    folders,
+    ipc,
+    keyrings,
+    limits,
+    mapping,
+    mounts,
+    namespaces,
+    pipes,
+    polling,
+    processes,
+    rings,
+    scheduling,
+    signals,
+    sockets,
+    times,
+    xattrs,
+)
 from hostabi.syscalls.descriptions.model import Description
 
 GROUPS: Mapping[str, tuple[Description, ...]] = MappingProxyType(
     {
         "files": files.DESCRIPTIONS,
         "folders": folders.DESCRIPTIONS,
+        "descriptors": descriptors.DESCRIPTIONS,
+        "xattrs": xattrs.DESCRIPTIONS,
+        "mounts": mounts.DESCRIPTIONS,
+        "namespaces": namespaces.DESCRIPTIONS,
+        "processes": processes.DESCRIPTIONS,
+        "signals": signals.DESCRIPTIONS,
+        "credentials": credentials.DESCRIPTIONS,
+        "control": control.DESCRIPTIONS,
+        "limits": limits.DESCRIPTIONS,
+        "scheduling": scheduling.DESCRIPTIONS,
+        "mapping": mapping.DESCRIPTIONS,
+        "polling": polling.DESCRIPTIONS,
+        "pipes": pipes.DESCRIPTIONS,
+        "sockets": sockets.DESCRIPTIONS,
+        "ipc": ipc.DESCRIPTIONS,
+        "keyrings": keyrings.DESCRIPTIONS,
+        "confinement": confinement.DESCRIPTIONS,
+        "bpf": bpf.DESCRIPTIONS,
+        "rings": rings.DESCRIPTIONS,
+        "times": times.DESCRIPTIONS,
     }
 )
 """Name of a group -> what it describes."""

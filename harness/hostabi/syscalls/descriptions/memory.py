@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cache
+
+from cffi import FFI
 
 from hostabi.syscalls import types
 from hostabi.syscalls.builder import Slot, Value
@@ -216,31 +219,52 @@ class Struct:
 
     def values(self, writer: Writer) -> tuple[Value, ...]:
         """The struct, and its size."""
-        slot = writer.builder.struct(self.type, **filled(writer, self.fields))
+        values = filled(writer, self.type, self.fields)
+        slot = stored(writer.builder.array(self.type, [values]), values.values())
         if self.written:
             writer.out(self.name, Slot(slot.offset, slot.size, slot.type), shown=self.kept)
         return (slot, slot.size) if self.size else (slot,)
 
 
-def filled(writer: Writer, fields: Sequence[tuple[str, Field]]) -> dict[str, Value]:
-    """The fields' values by name."""
-    return {
-        name: value if isinstance(value, int) else value.values(writer)[0] for name, value in fields
-    }
+def filled(writer: Writer, type: str, fields: Sequence[tuple[str, Field]]) -> dict[str, Value]:  # noqa: A002
+    """The fields' values by name; a number that is too large for its field is cut."""
+    made = {}
+    for name, value in fields:
+        given = value if isinstance(value, int) else value.values(writer)[0]
+        made[name] = _cut(type, name, given) if isinstance(given, int) else given
+    return made
+
+
+def stored(slot: Slot, values: Iterable[Value]) -> Slot:
+    """``slot`` with what has to be put in place before of the memory it points to."""
+    inner = tuple(s for value in values if isinstance(value, Slot) for s in value.stores)
+    return replace(slot, stores=(*inner, *slot.stores)) if inner else slot
+
+
+def _cut(type: str, field: str, value: int) -> int:  # noqa: A002
+    kind = _kinds(type)[field]
+    return int(types.ffi.cast(kind, value)) if kind.kind == "primitive" else value
+
+
+@cache
+def _kinds(type: str) -> dict[str, FFI.CType]:  # noqa: A002
+    found = types.ffi.typeof(types.need(type)).fields or ()
+    return {name: info.type for name, info in found}
 
 
 def struct(
     name: str,
     type: str,  # noqa: A002
+    /,
     *,
-    size: str = "",
+    sized: str = "",
     extensible: bool = False,
     written: bool = False,
     kept: bool = False,
     **fields: Field,
 ) -> Struct:
-    """A struct; see :class:`Struct`."""
-    return Struct(name, type, tuple(fields.items()), size, extensible, written or kept, kept)
+    """A struct; see :class:`Struct`. ``sized`` names the argument with its size."""
+    return Struct(name, type, tuple(fields.items()), sized, extensible, written or kept, kept)
 
 
 @dataclass(frozen=True, slots=True)
@@ -269,8 +293,9 @@ class Rows:
     def values(self, writer: Writer) -> tuple[Value, ...]:
         """One at least."""
         count = 1 + writer.choices.below(self.most)
-        rows = [filled(writer, self.fields) for _ in range(count)]
+        rows = [filled(writer, self.type, self.fields) for _ in range(count)]
         slot = writer.builder.array(self.type, rows)
+        slot = stored(slot, [value for row in rows for value in row.values()])
         if self.kept:
             writer.out(self.name, Slot(slot.offset, slot.size))
         return slot, count
@@ -280,6 +305,7 @@ def rows(
     name: str,
     count: str,
     type: str,  # noqa: A002
+    /,
     *,
     most: int = 3,
     kept: bool = False,
@@ -370,6 +396,29 @@ class Null:
     def values(self, writer: Writer) -> tuple[Value, ...]:
         """NULL."""
         return (0,)
+
+
+@dataclass(frozen=True, slots=True)
+class After:
+    """``argument``, once there is something of ``kind``, which is not given to the call."""
+
+    kind: Kind
+    argument: Argument
+
+    @property
+    def registers(self) -> tuple[Register, ...]:
+        """Those of the argument."""
+        return self.argument.registers
+
+    @property
+    def takes(self) -> tuple[Kind, ...]:
+        """The kind."""
+        return (self.kind,)
+
+    def values(self, writer: Writer) -> tuple[Value, ...]:
+        """Those of the argument."""
+        writer.take((self.kind,), "")
+        return self.argument.values(writer)
 
 
 @dataclass(frozen=True, slots=True)

@@ -50,10 +50,14 @@ class Kind(enum.StrEnum):
     PACKET = "packet socket"
     VSOCK = "vsock socket"
     RING = "io_uring"
+    LOADED = "io_uring that knows files"
+    NOTIFYING = "io_uring that notifies"
     MAP = "BPF map"
+    ELEMENT = "BPF map with an element"
     FILTER = "BPF program"
     RULESET = "landlock rules"
     MESSAGES = "POSIX message queue"
+    SENT = "POSIX message queue with a message"
     FAULTS = "userfaultfd"
     SECRET = "secret memory"  # noqa: S105 - memfd_secret(2)
     LISTENER = "seccomp listener"
@@ -65,8 +69,6 @@ class Kind(enum.StrEnum):
     NODE_NAME = "name of a special file"
     LABELLED = "name of a file with an extended attribute"
     MOUNTED = "name of a directory that is mounted on"
-    HANDLE = "handle of a file"
-    MESSAGES_NAME = "name of a POSIX message queue"
     # numbers
     CHILD = "process that this one made"
     MEMORY = "mapped memory"
@@ -87,13 +89,13 @@ class Kind(enum.StrEnum):
 NAMES = frozenset(
     {
         Kind.FILE_NAME, Kind.FOLDER_NAME, Kind.LINK_NAME, Kind.NODE_NAME, Kind.LABELLED,
-        Kind.MOUNTED, Kind.MESSAGES_NAME,
+        Kind.MOUNTED,
     }
 )  # fmt: skip
 """Kinds that are names in the program's folder."""
 NUMBERS = frozenset(
     {
-        Kind.HANDLE, Kind.CHILD, Kind.MEMORY, Kind.FENCED, Kind.WATCH, Kind.ALARM,
+        Kind.CHILD, Kind.MEMORY, Kind.FENCED, Kind.WATCH, Kind.ALARM,
         Kind.SEMAPHORES, Kind.SEGMENT, Kind.ATTACHED, Kind.QUEUE, Kind.FILLED, Kind.KEY,
         Kind.KEYRING, Kind.PROTECTION, Kind.CONTEXT_AIO,
     }

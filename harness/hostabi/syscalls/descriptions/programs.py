@@ -30,6 +30,15 @@ _ROOM = _ARENA // 2
 
 
 @dataclass(frozen=True)
+class Described(Case):
+    """A program and the description of each of its calls, in order."""
+
+    descriptions: tuple[Description, ...] = ()
+
+    __repr__ = Case.__repr__
+
+
+@dataclass(frozen=True)
 class Composer:
     """Makes programs of some descriptions, for one sandbox.
 
@@ -65,7 +74,7 @@ class Composer:
                 found.setdefault(kind, []).append(each)
         return found
 
-    def compose(self, records: Sequence[bytes], calls: int = CALLS) -> Case:
+    def compose(self, records: Sequence[bytes], calls: int = CALLS) -> Described:
         """A program of about ``calls`` calls: a record chooses one, and how it is made.
 
         What a call needs and is not at hand comes before it, and counts as well.
@@ -77,7 +86,7 @@ class Composer:
                 break
             choices = Choices(record)
             writer.add(self._next(writer, choices), choices)
-        return script.case(self.sandbox)
+        return Described(script.build(), sandbox=self.sandbox, descriptions=tuple(writer.written))
 
     def _next(self, writer: Writer, choices: Choices) -> Description:
         """One that takes what is at hand, in most cases; else any."""
@@ -105,7 +114,7 @@ def records(calls: int = CALLS) -> st.SearchStrategy[list[bytes]]:
 
 def programs(
     groups: Collection[str] = (), *, calls: int = CALLS, sandbox: Sandbox = Sandbox()
-) -> st.SearchStrategy[Case]:
+) -> st.SearchStrategy[Described]:
     """Programs of up to about ``calls`` calls of some groups (all where none is named).
 
     They run in ``sandbox``; what it does not keep to itself is not done.

@@ -59,10 +59,14 @@ class Writer:
         self.builder = builder
         self.choices = Choices(b"")
         self.held: dict[Kind, list[Held]] = {}
+        self.written: list[Description] = []
+        """The description of each call so far, in order."""
         self._makers = makers
         self._make = make or builder.call
         self._call = _Call()
         self._depth = 0
+        self._reserved: list[Held] = []
+        """What calls have taken that wait for what they need beside it."""
         self._names = 0
 
     def add(self, description: Description, choices: Choices) -> Ref:
@@ -73,6 +77,7 @@ class Writer:
             ref = self._make(
                 description.call, *values, out=self._call.out, opaque=description.opaque
             )
+            self.written.append(description)
             self._keep(description, ref, trusted=not choices.strange)
         choices.strange = strange
         return ref
@@ -87,7 +92,12 @@ class Writer:
 
         None where none can be made. One that the call ``ends`` is not at hand afterwards.
         """
-        hand = [held for kind in kinds for held in reversed(self.held.get(kind, ()))]
+        hand = [
+            held
+            for kind in kinds
+            for held in reversed(self.held.get(kind, ()))
+            if held not in self._reserved
+        ]
         found = self.choices.one(hand) if hand else self._maker(kinds)
         if found is not None:
             self._call.taken[name] = found
@@ -137,12 +147,15 @@ class Writer:
         if not makers or self._depth >= MOST:
             return None
         self._depth += 1
+        reserved = len(self._reserved)
+        self._reserved += self._call.taken.values()
         tame, self.choices.tame = self.choices.tame, True
         try:
             self.add(self.choices.one(makers), self.choices)
         finally:
             self.choices.tame = tame
             self._depth -= 1
+            del self._reserved[reserved:]
         return next((self.held[kind][-1] for kind in kinds if self.held.get(kind)), None)
 
     def _keep(self, description: Description, ref: Ref, *, trusted: bool) -> None:
@@ -191,7 +204,7 @@ def makers(descriptions: Iterable[Description]) -> dict[Kind, list[Description]]
     found: dict[Kind, list[Description]] = {}
     for each in descriptions:
         for kind in each.leaves:
-            if kind in each.takes:
+            if any(kind in argument.takes[:1] for argument in each.arguments):
                 continue
             found.setdefault(kind, []).append(each)
     return found
