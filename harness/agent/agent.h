@@ -80,6 +80,8 @@ bool family_wait(pid_t pid, int64_t deadline, int *status);
 /* scratch.c */
 int scratch_make(uint32_t kind, uid_t uid, gid_t gid, const char **path);
 void scratch_drop(uint32_t kind);
+/* The folder that the last program of this kind was given. */
+const char *scratch_folder(uint32_t kind);
 void scratch_reset(void);
 int remove_tree(const char *path);
 
@@ -92,7 +94,7 @@ struct board {
 	uint32_t done;		/* bytes that a walk has found */
 	uint32_t keep;		/* leave the record's descriptor open in the child */
 	uint32_t waiting;	/* roles that wait for another's call */
-	uint32_t reserved;
+	uint32_t told;		/* bytes of the report */
 	uint64_t used;		/* bytes of the board that a program with roles needs */
 	uint64_t request;	/* bytes of its request */
 	uint8_t room[];
@@ -105,7 +107,7 @@ void board_clear(void);
  * once all is set up; a negative errno, with board->step set, when refused.
  */
 pid_t sandbox_fork(const struct wire_sandbox *box, const void *filter);
-/* Waits for the child, ends its family, says how it went. */
+/* Waits for the child, ends its family, says how it went; its folder is still there. */
 void sandbox_end(const struct wire_sandbox *box, pid_t pid, struct wire_ran *ran);
 /* Makes 0, 1 and 2 a /dev/null of their own and closes all others, but for the record if kept. */
 int plain_descriptors(bool keep);
@@ -124,6 +126,24 @@ int64_t call_make(int64_t number, uint32_t abi, const uint64_t *arguments, uintp
 void record_make(void);
 void record_forget(void);
 _Noreturn void roles_resume(uint32_t role);
+
+/* report.c: text about what a program left; what is too long is cut off */
+#define REPORT_LIMIT 32768
+struct report {
+	uint8_t *text;
+	size_t length;
+};
+void report_char(struct report *report, char c);
+void report_text(struct report *report, const char *text);
+void report_number(struct report *report, int64_t value);
+/* In octal after a 0, or in hexadecimal after 0x. */
+void report_bits(struct report *report, uint64_t value, unsigned base);
+void report_bytes(struct report *report, const void *bytes, size_t size);
+/* state.c: what a program left in its process, told by that process; bits of wire_program_flag */
+void state_tell(struct report *report, uint32_t wanted);
+/* tree.c: what it left in its folder, which is gone afterwards when it was empty */
+void tree_tell(struct report *report, const char *folder);
+
 
 /* files.c: after ms a read or write that blocks gives up with EINTR; 0 ends that */
 void patience(int ms);

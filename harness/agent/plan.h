@@ -15,6 +15,7 @@ struct plan {
 	uint32_t *taken;
 	char (*tasks)[32];	/* of each role, "PID/task/TID" in proc(5) */
 	uint8_t *bytes;
+	uint8_t *report;
 	size_t used;		/* bytes of the board, its head included */
 };
 

@@ -91,6 +91,14 @@ void execute(const struct plan *plan, uint32_t role)
 			make(plan, i, next);
 		next += plan->calls[i].stores;
 	}
+	/* Other roles may still be at work. */
+	if (plan->program->roles < 2 &&
+	    plan->program->flags & (WIRE_REPORT_STATE | WIRE_REPORT_MOUNTS)) {
+		struct report report = { .text = plan->report };
+
+		state_tell(&report, plan->program->flags);
+		*(volatile uint32_t *)&board->told = (uint32_t)report.length;
+	}
 	call_make(role ? SYS_exit : SYS_exit_group, WIRE_NATIVE, none, CHILD_ENDS);
 	__builtin_trap();	/* a filter of the program's own may have refused to let it go */
 }
@@ -196,6 +204,7 @@ int plan_read(struct cursor *cursor, struct plan *plan)
 		used += PADDED(plan->outputs[i].length);
 	if (used > WIRE_LIMIT)
 		return -E2BIG;
+	plan->report = board->room + used;
 	plan->used = sizeof(*board) + used;
 	return 0;
 }
@@ -217,9 +226,25 @@ static uint32_t made(const struct plan *plan)
 	return count;
 }
 
+/* The text of the program itself, then that of its folder, which is still as it was left. */
+static int report_answer(const struct plan *plan, const struct wire_sandbox *box,
+			 struct wire_ran *ran, struct answer *answer)
+{
+	struct report report = { .text = plan->report, .length = board->told };
+
+	if (!(plan->program->flags & WIRE_REPORT_STATE) || ran->end == WIRE_REFUSED ||
+	    ran->end == WIRE_TIMED_OUT)
+		return 0;
+	if (report.length > REPORT_LIMIT)
+		report.length = REPORT_LIMIT;
+	tree_tell(&report, scratch_folder(box->scratch));
+	ran->state = (uint32_t)report.length;
+	return answer_bytes(answer, report.text, report.length) || answer_pad(answer) ? -E2BIG : 0;
+}
+
 /* The board was in the program's reach, so its numbers are bounded again here. */
-static int plan_answer(const struct plan *plan, const struct wire_ran *result,
-		       struct answer *answer)
+static int plan_answer(const struct plan *plan, const struct wire_sandbox *box,
+		       const struct wire_ran *result, struct answer *answer)
 {
 	uint32_t outputs = plan->program->outputs;
 	struct wire_ran *ran = answer_room(answer, sizeof(*ran));
@@ -244,7 +269,7 @@ static int plan_answer(const struct plan *plan, const struct wire_ran *result,
 			return -E2BIG;
 		from += PADDED(length);
 	}
-	return 0;
+	return report_answer(plan, box, ran, answer);
 }
 
 static int run_one(const struct wire_sandbox *box, const void *filter, struct cursor *cursor,
@@ -272,7 +297,8 @@ static int run_one(const struct wire_sandbox *box, const void *filter, struct cu
 		execute(&plan, 0);
 	}
 	sandbox_end(box, pid, &ran);
-	error = plan_answer(&plan, &ran, answer);
+	error = plan_answer(&plan, box, &ran, answer);
+	scratch_drop(box->scratch);
 	return error ? answer_error(answer, error, "answers of the programs") : 0;
 }
 

@@ -20,7 +20,7 @@
 #include <stdint.h>
 
 #define WIRE_MAGIC 0x49424148
-#define WIRE_VERSION 4
+#define WIRE_VERSION 5
 /* The longest payload either side accepts, in bytes. */
 #define WIRE_LIMIT 33554432
 /* Where a program's arena lies, the same on every kernel. */
@@ -171,7 +171,9 @@ struct wire_output {
 };
 
 enum wire_program_flag {
-	WIRE_PAUSE_CHILDREN = 1	/* what a call forks waits to be killed; else it ends at once */
+	WIRE_PAUSE_CHILDREN = 1,	/* what a call forks waits to be killed; else it ends at once */
+	WIRE_REPORT_STATE = 2,	/* say what is left in the process and in its folder */
+	WIRE_REPORT_MOUNTS = 4	/* and its mounts */
 };
 
 /* Then calls, stores, outputs and data (padded). */
@@ -201,15 +203,18 @@ enum wire_end {
 };
 
 /*
- * One for each program: then values up to the last call that was made (int64_t), taken (uint32_t, 1 when the
- * output was taken; padded) and the bytes of the outputs that were taken,
- * each padded.
+ * One for each program: then values up to the last call that was made
+ * (int64_t), taken (uint32_t, 1 when the output was taken; padded), the bytes
+ * of the outputs that were taken, each padded, and the text of what was left
+ * (padded): lines "NAME: VALUE".
  */
 struct wire_ran {
 	uint32_t end;		/* one of wire_end */
 	int32_t code;
 	uint32_t values;
 	uint32_t outputs;
+	uint32_t state;		/* bytes of text */
+	uint32_t reserved;
 	char step[32];
 };
 

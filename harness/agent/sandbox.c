@@ -295,5 +295,4 @@ void sandbox_end(const struct wire_sandbox *box, pid_t pid, struct wire_ran *ran
 		memcpy(ran->step, board->step, sizeof(ran->step));
 		ran->step[sizeof(ran->step) - 1] = '\0';
 	}
-	scratch_drop(box->scratch);
 }

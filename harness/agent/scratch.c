@@ -225,6 +225,11 @@ static void clear_disk(struct place *place)
 		say("%s stays in the way: %s", place->folder, strerror(errno));
 }
 
+const char *scratch_folder(uint32_t kind)
+{
+	return kind < PLACES ? places[kind].folder : "";
+}
+
 void scratch_drop(uint32_t kind)
 {
 	struct place *place;

@@ -301,6 +301,7 @@ int walk(struct cursor *cursor, struct answer *answer)
 	if (pid == 0)
 		walk_tree(ask, path);
 	sandbox_end(&box, pid, &ran);
+	scratch_drop(box.scratch);
 	if (ran.end == WIRE_REFUSED)
 		return answer_error(answer, -ran.code, ran.step);
 	if (ran.end == WIRE_TIMED_OUT)

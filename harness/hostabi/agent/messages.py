@@ -15,6 +15,7 @@ from hostabi.agent.program import (
     Pointer,
     Program,
     Ran,
+    Report,
     Result,
     Sandbox,
     Scratch,
@@ -45,6 +46,13 @@ _ENDS = {
     constants.WIRE_TIMED_OUT: End.TIMED_OUT,
     constants.WIRE_REFUSED: End.REFUSED,
 }
+_REPORTS: dict[Report, int] = {
+    Report.NOTHING: 0,
+    Report.STATE: constants.WIRE_REPORT_STATE,
+    Report.MOUNTS: constants.WIRE_REPORT_STATE | constants.WIRE_REPORT_MOUNTS,
+}
+_STATE = 1 << 16
+"""Bytes that the text of what a program left may have."""
 _FEATURES = {
     "cgroup2": constants.WIRE_HAS_CGROUP2,
     "cgroup1": constants.WIRE_HAS_CGROUP1,
@@ -93,6 +101,7 @@ def encode_program(program: Program) -> bytes:
             stores += [(store.offset, store.size, _value(store.value)) for store in call.stores]
     outputs = [(output.call, output.offset, output.length) for output in program.outputs]
     flags = constants.WIRE_PAUSE_CHILDREN if program.children is Children.PAUSE else 0
+    flags |= _REPORTS[program.report]
     sizes = len(calls), len(stores), len(outputs), len(program.data)
     head = (*sizes, program.arena, flags, program.roles)
     try:
@@ -147,7 +156,10 @@ def decode_ran(reader: Reader, program: Program) -> Ran:
             for one, output in zip(taken, program.outputs, strict=True)
         )
     detail = text(ran.step) if ran.end == constants.WIRE_REFUSED else ""
-    return Ran(_ENDS[ran.end], ran.code, values, outputs, detail)
+    if ran.state > _STATE:
+        raise ProtocolError(f"a program left {ran.state} bytes of state, more than is ever told")
+    state = _output(reader, ran.state) if ran.state else b""
+    return Ran(_ENDS[ran.end], ran.code, values, outputs, detail, state)
 
 
 def _output(reader: Reader, length: int) -> bytes:

@@ -120,6 +120,16 @@ class Children(enum.StrEnum):
     call that waits for the end of its child, such as vfork, does not return."""
 
 
+class Report(enum.StrEnum):
+    """What is told of what a program leaves behind, see ``Ran.state``."""
+
+    NOTHING = "nothing"
+    STATE = "state"
+    """Its process after the last call, and its scratch folder once it is gone."""
+    MOUNTS = "mounts"
+    """Its mount table too."""
+
+
 @dataclass(frozen=True, slots=True)
 class Program:
     """Calls made one after another. ``data`` is what the arena of ``arena`` bytes starts with.
@@ -141,6 +151,7 @@ class Program:
     arena: int = 65536
     outputs: tuple[Output, ...] = ()
     children: Children = Children.END
+    report: Report = Report.NOTHING
 
     @property
     def roles(self) -> int:
@@ -199,7 +210,9 @@ class Ran:
     ``code`` is the exit status, the signal or the errno, as ``end`` says.
     ``values`` are what the calls returned, -errno for an error, up to the last that was made;
     where roles are several, :data:`UNMADE` or :data:`BEGUN` may stand among them.
-    An output whose call was not done is empty.
+    An output whose call was not done is empty. ``state`` are lines
+    ``NAME: VALUE`` about what was left (harness/agent/state.c, tree.c), as far as
+    the program asks for them: of the process only if all its calls were made.
     """
 
     end: End
@@ -207,3 +220,4 @@ class Ran:
     values: tuple[int, ...] = ()
     outputs: tuple[bytes, ...] = ()
     detail: str = ""
+    state: bytes = b""

@@ -5,16 +5,17 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from hostabi.agent.client import Agent, Pending
 from hostabi.agent.messages import encode_run
-from hostabi.agent.program import Program, Ran, Sandbox
+from hostabi.agent.program import Program, Ran, Report, Sandbox
 from hostabi.errors import InputError
 from hostabi.syscalls import budget, counting, printers, probes
 from hostabi.syscalls.builder import Built
 from hostabi.syscalls.cases import Case, by_sandbox
+from hostabi.syscalls.state import Usual, left
 from hostabi.syscalls.trace import Trace, View, normalised, ran_at_all
 
 
@@ -70,6 +71,15 @@ class DisagreementError(AssertionError):
         self.difference = difference
 
 
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """Programs that were sent; ``pending`` has by kernel which of them, and what is awaited."""
+
+    programs: tuple[Program, ...]
+    sandbox: Sandbox
+    pending: Mapping[str, tuple[tuple[int, ...], Pending]]
+
+
 class Lockstep:
     """Several agents, one for each kernel, given the same programs.
 
@@ -88,6 +98,7 @@ class Lockstep:
         self.seconds = 0.0
         self.unsteady = 0
         self.sat_out: Counter[str] = Counter()
+        self._usual: dict[tuple[str, Sandbox, Report], Usual] = {}
 
     @cached_property
     def features(self) -> dict[str, frozenset[str]]:
@@ -123,8 +134,25 @@ class Lockstep:
         sandbox: Sandbox = Sandbox(),
         on: Sequence[Set[str]] | None = None,
     ) -> list[dict[str, Ran]]:
-        """What each kernel did with each program, in order; ``on`` names each one's kernels."""
+        """What each kernel did with each program, in order; ``on`` names each one's kernels.
+
+        Of what a program left only that is kept which an empty one does not leave there.
+        """
         start = time.perf_counter()
+        sent = self.submit(programs, sandbox, on)
+        answers = self.collect(sent)
+        self.seconds += time.perf_counter() - start
+        return answers
+
+    def submit(
+        self,
+        programs: Sequence[Program],
+        sandbox: Sandbox = Sandbox(),
+        on: Sequence[Set[str]] | None = None,
+    ) -> Sent:
+        """Send programs to their kernels; :meth:`collect` must come next."""
+        for report in {program.report for program in programs} - {Report.NOTHING}:
+            self._learn(sandbox, report)
         places = on or [self.agents.keys()] * len(programs)
         payloads: dict[tuple[float, tuple[int, ...]], bytes] = {}
         pending: dict[str, tuple[tuple[int, ...], Pending]] = {}
@@ -137,13 +165,28 @@ class Lockstep:
             if key not in payloads:
                 payloads[key] = encode_run(mine, sandbox, agent.timeout_scale)
             pending[name] = chosen, agent.submit(mine, sandbox, payload=payloads[key])
-        answers: list[dict[str, Ran]] = [{} for _ in programs]
-        for name, (chosen, sent) in pending.items():
-            for index, ran in zip(chosen, self.agents[name].collect(sent), strict=True):
+        return Sent(tuple(programs), sandbox, pending)
+
+    def collect(self, sent: Sent) -> list[dict[str, Ran]]:
+        """What each kernel did with each program that was sent, in order."""
+        answers: list[dict[str, Ran]] = [{} for _ in sent.programs]
+        for name, (chosen, pending) in sent.pending.items():
+            for index, ran in zip(chosen, self.agents[name].collect(pending), strict=True):
+                report = sent.programs[index].report
+                if ran.state:
+                    usual = self._usual[name, sent.sandbox, report]
+                    ran = replace(ran, state=left(ran.state, usual))  # noqa: PLW2901
                 answers[index][name] = ran
-        self.seconds += time.perf_counter() - start
-        self.programs += len(programs)
+        self.programs += len(sent.programs)
         return answers
+
+    def _learn(self, sandbox: Sandbox, report: Report) -> None:
+        """See what an empty program leaves in a sandbox on each kernel, once."""
+        for name, agent in self.agents.items():
+            key = (name, sandbox, report)
+            if key not in self._usual:
+                ran = agent.run([Program(calls=(), report=report)], sandbox)[0]
+                self._usual[key] = Usual.of(ran.state)
 
     def compare(
         self,

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from hostabi.agent.program import BEGUN, UNMADE, End, Ran
 from hostabi.errors import SandboxError
-from hostabi.syscalls import table, types
+from hostabi.syscalls import state, table, types
 from hostabi.syscalls.builder import Built, Ref, Slot
 
 
@@ -60,6 +60,7 @@ class Trace:
                 yield f"r{index} = {step} was not reached"
         detail = f" ({self.ran.detail})" if self.ran.detail else ""
         yield f"{self.ran.end} {self.ran.code}{detail}"
+        yield from state.lines(self.ran.state)
 
     def __str__(self) -> str:
         return "\n".join(self.lines())
@@ -83,6 +84,7 @@ class View(NamedTuple):
     code: int
     values: tuple[int, ...]
     outputs: tuple[bytes, ...]
+    state: bytes = b""
 
 
 def normalised(built: Built, ran: Ran) -> View:
@@ -95,4 +97,4 @@ def normalised(built: Built, ran: Ran) -> View:
         types.normalised(kind, raw) if kind in types.VOLATILE else raw
         for kind, raw in zip(built.types, ran.outputs, strict=False)
     )
-    return View(ran.end, ran.code, values, outputs)
+    return View(ran.end, ran.code, values, outputs, ran.state)

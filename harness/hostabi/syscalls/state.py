@@ -1,0 +1,65 @@
+"""What a program left behind, beside what one that makes no call leaves.
+
+The agent tells lines ``NAME: VALUE`` (harness/agent/state.c, tree.c). Most are what
+every program of its sandbox leaves on that kernel: a :class:`Usual` knows them, and
+:func:`left` keeps the rest, which is what may be compared between kernels.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+_PROCESS = b"Umask"
+"""A line that is there exactly when the process itself could tell."""
+_MOUNT = b"mount"
+_CHILD = 1 << 16
+"""SIGCHLD in a mask of signals: whether a child has ended yet is a matter of time."""
+_PENDING = re.compile(rb"(SigPnd|ShdPnd): ([0-9a-f]{1,16})")
+
+
+@dataclass(frozen=True)
+class Usual:
+    """The lines that an empty program leaves."""
+
+    lines: frozenset[bytes] = frozenset()
+
+    @classmethod
+    def of(cls, raw: bytes) -> Usual:
+        """Of the text that such a program left."""
+        return cls(frozenset(_lines(raw)))
+
+
+def left(raw: bytes, usual: Usual) -> bytes:
+    """The lines that are not usual, and those that lack, which begin with ``no``."""
+    if not raw:
+        return b""
+    lines = [_steady(line) for line in _lines(raw)]
+    found = [line for line in lines if line not in usual.lines]
+    names = {_name(line) for line in lines}
+    if _PROCESS in names:
+        names.discard(_MOUNT)
+        gone = sorted(usual.lines.difference(lines))
+        found += [b"no " + line for line in gone if _name(line) not in names]
+    return b"\n".join(found)
+
+
+def lines(reduced: bytes) -> tuple[str, ...]:
+    """The lines of a text as people read it."""
+    return tuple(line.decode("ascii", "replace") for line in _lines(reduced))
+
+
+def _lines(raw: bytes) -> list[bytes]:
+    return [line for line in raw.split(b"\n") if line]
+
+
+def _name(line: bytes) -> bytes:
+    return line.partition(b":")[0]
+
+
+def _steady(line: bytes) -> bytes:
+    """A line without what is a matter of time."""
+    match = _PENDING.fullmatch(line)
+    if match is None:
+        return line
+    return b"%s: %016x" % (match[1], int(match[2], 16) & ~_CHILD)
