@@ -145,6 +145,13 @@ void state_tell(struct report *report, uint32_t wanted);
 void tree_tell(struct report *report, const char *folder);
 
 
+#ifdef HOSTABI_ALTER
+/* alter.c: a call of a program as a kernel would make it that differs; for tests */
+int alter_set(struct cursor *cursor, struct answer *answer);
+int64_t alter_call(const struct wire_call *call, const uint64_t *registers, uintptr_t child,
+		   const struct wire_program *program);
+#endif
+
 /* files.c: after ms a read or write that blocks gives up with EINTR; 0 ends that */
 void patience(int ms);
 /* In a child, whose signal handlers are gone. */

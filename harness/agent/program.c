@@ -72,7 +72,11 @@ static void make(const struct plan *plan, uint32_t index, const struct wire_stor
 	if (call->abi == WIRE_DEED)
 		value = roles_deed(plan, call->number, registers);
 	else
+#ifdef HOSTABI_ALTER
+		value = alter_call(call, registers, roles_start(plan, call), plan->program);
+#else
 		value = call_make(call->number, call->abi, registers, roles_start(plan, call));
+#endif
 	if (alone)
 		*(volatile int64_t *)&plan->values[index] = value;
 	keep_outputs(plan, index);

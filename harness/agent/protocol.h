@@ -48,7 +48,8 @@ enum wire_type {
 	WIRE_RESET = 8,
 	WIRE_CLOCK = 9,
 	WIRE_SHELL = 10,
-	WIRE_POWER_OFF = 11
+	WIRE_POWER_OFF = 11,
+	WIRE_ALTER = 12		/* only builds for tests know it */
 };
 
 struct wire_frame {
@@ -297,6 +298,24 @@ struct wire_entry {
 	uint32_t target;	/* bytes of a symbolic link's target */
 	int32_t content;	/* bytes; -1 when it was not read */
 	uint32_t reserved;
+};
+
+enum wire_alteration {
+	WIRE_ALTER_NOTHING = 0,
+	WIRE_ALTER_ERROR = 1,	/* the errno match is told as the errno value */
+	WIRE_ALTER_RESULT = 2,	/* what works returns value more */
+	WIRE_ALTER_FLAG = 3,	/* an argument with all bits of match is refused: the errno value */
+	WIRE_ALTER_OUT = 4	/* bits of value are turned in a byte that a call wrote */
+};
+
+/* WIRE_ALTER: from now on one call of programs is not as the kernel has it. */
+struct wire_alter {
+	int64_t number;
+	uint32_t kind;		/* one of wire_alteration */
+	uint32_t argument;
+	uint64_t match;
+	int64_t value;
+	uint64_t offset;	/* of the byte, in what the argument points to */
 };
 
 /* WIRE_CLOCK: then the entropy. */

@@ -30,6 +30,10 @@ static int dispatch(uint32_t type, struct cursor *cursor, struct answer *answer)
 		return system_reset();
 	case WIRE_CLOCK:
 		return system_clock(cursor, answer);
+#ifdef HOSTABI_ALTER
+	case WIRE_ALTER:
+		return alter_set(cursor, answer);
+#endif
 	case WIRE_SHELL:
 		return system_shell(answer);
 	case WIRE_POWER_OFF:

@@ -24,8 +24,13 @@
 /* Descriptors that are looked for, and those that are told of. */
 #define DESCRIPTORS 1024
 #define TOLD 64
-/* struct stat of the kernel is that of the C library on x86_64. */
+/* Where PID 1 has the scratch folders of programs, scratch.c. */
+#define SCRATCH "/scratch/tmpfs"
 
+/* Whatever is read goes here: each page that is touched for the first time costs a fault. */
+static _Alignas(8) char room[65536];
+
+/* struct stat of the kernel is that of the C library on x86_64. */
 static int64_t ask(long number, uint64_t a, uint64_t b, uint64_t c, uint64_t d, uint64_t e)
 {
 	const uint64_t arguments[WIRE_ARGUMENTS] = { a, b, c, d, e, 0 };
@@ -54,10 +59,23 @@ static bool digit(char c)
 	return c >= '0' && c <= '9';
 }
 
-/* The target of a link in proc(5) without inode numbers and pids. */
+/* The same for every agent: where it has its scratch folder is its own affair. */
+static size_t tell_scratch(struct report *report, const char *text, size_t size)
+{
+	size_t i = 0;
+
+	while (agent.scratch && i < size && agent.scratch[i] == text[i])
+		i++;
+	if (!agent.scratch || agent.scratch[i])
+		return 0;
+	report_text(report, SCRATCH);
+	return i;
+}
+
+/* A path, or the target of a link in proc(5), without inode numbers and pids. */
 static void tell_target(struct report *report, const char *text, size_t size)
 {
-	for (size_t i = 0; i < size; i++) {
+	for (size_t i = tell_scratch(report, text, size); i < size; i++) {
 		bool number = i && digit(text[i]) &&
 			      (text[i - 1] == '[' || (i == 6 && !memcmp(text, "/proc/", 6)));
 
@@ -73,13 +91,12 @@ static void tell_target(struct report *report, const char *text, size_t size)
 
 static void tell_link(struct report *report, const char *path)
 {
-	static char target[4096];
-	int64_t size = ASK(SYS_readlink, ADDRESS(path), ADDRESS(target), sizeof(target));
+	int64_t size = ASK(SYS_readlink, ADDRESS(path), ADDRESS(room), sizeof(room));
 
 	if (size < 0)
 		report_number(report, size);
 	else
-		tell_target(report, target, (size_t)size);
+		tell_target(report, room, (size_t)size);
 }
 
 static void tell_socket(struct report *report, int fd)
@@ -141,7 +158,8 @@ static void tell_descriptor(struct report *report, int fd)
 /* poll(2) tells in one call which numbers are open; it takes no more than the limit allows. */
 static void tell_descriptors(struct report *report)
 {
-	static struct pollfd all[DESCRIPTORS];
+	static bool open[DESCRIPTORS];
+	struct pollfd *all = (struct pollfd *)room;
 	struct rlimit limit = { DESCRIPTORS, DESCRIPTORS };
 	size_t count = DESCRIPTORS, told = 0;
 
@@ -154,24 +172,26 @@ static void tell_descriptors(struct report *report)
 		count = 0;
 	for (size_t fd = 0; fd < DESCRIPTORS; fd++) {
 		/* Those beyond a limit that was lowered stay open. */
-		bool open = fd < count ? !(all[fd].revents & POLLNVAL) :
-					 ASK(SYS_fcntl, fd, F_GETFD, 0) >= 0;
-
-		if (open && told++ < TOLD)
-			tell_descriptor(report, (int)fd);
+		open[fd] = fd < count ? !(all[fd].revents & POLLNVAL) :
+					ASK(SYS_fcntl, fd, F_GETFD, 0) >= 0;
 	}
+	for (size_t fd = 0; fd < DESCRIPTORS; fd++)
+		if (open[fd] && told++ < TOLD)
+			tell_descriptor(report, (int)fd);
 	if (told > TOLD)
 		line(report, "more descriptors", (int64_t)(told - TOLD));
 }
 
-/* A whole file into a buffer; its size, or -errno. */
-static int64_t slurp(const char *path, char *into, size_t room)
+/* A whole file into the room, but for one byte; its size, or -errno. */
+static int64_t slurp(const char *path)
 {
+	char *into = room;
 	int64_t fd = ASK(SYS_open, ADDRESS(path), O_RDONLY | O_CLOEXEC, 0), got, size = 0;
 
 	if (fd < 0)
 		return fd;
-	while ((got = ASK(SYS_read, fd, ADDRESS(into + size), room - (size_t)size)) > 0)
+	while ((got = ASK(SYS_read, fd, ADDRESS(into + size),
+			   sizeof(room) - 1 - (size_t)size)) > 0)
 		size += got;
 	ASK(SYS_close, fd, 0, 0);
 	return got < 0 ? got : size;
@@ -199,9 +219,8 @@ static bool wanted(const char *text)
 /* proc(5), /proc/pid/status: credentials, capabilities and signals at the price of one read. */
 static void tell_status(struct report *report)
 {
-	static char text[8192];
-	int64_t size = slurp("/proc/self/status", text, sizeof(text) - 1);
-	char *at = text, *end = text + (size > 0 ? size : 0);
+	int64_t size = slurp("/proc/self/status");
+	char *at = room, *end = room + (size > 0 ? size : 0);
 
 	if (size < 0)
 		line(report, "status", size);
@@ -274,14 +293,13 @@ static void tell_limits(struct report *report)
 
 static void tell_folder(struct report *report)
 {
-	static char path[4096];
-	int64_t size = ASK(SYS_getcwd, ADDRESS(path), sizeof(path), 0);
+	int64_t size = ASK(SYS_getcwd, ADDRESS(room), sizeof(room), 0);
 
 	name(report, "folder");
 	if (size < 0)
 		report_number(report, size);
 	else
-		report_bytes(report, path, size ? (size_t)size - 1 : 0);
+		tell_target(report, room, size ? (size_t)size - 1 : 0);
 	report_text(report, "\nroot: ");
 	tell_link(report, "/proc/self/root");
 	report_char(report, '\n');
@@ -289,22 +307,21 @@ static void tell_folder(struct report *report)
 
 static void tell_cgroup(struct report *report)
 {
-	static char text[4096];
-	int64_t size = slurp("/proc/self/cgroup", text, sizeof(text));
+	int64_t size = slurp("/proc/self/cgroup");
 
 	name(report, "cgroup");
 	if (size < 0)
 		report_number(report, size);
 	else
-		report_bytes(report, text, (size_t)size);
+		report_bytes(report, room, (size_t)size);
 	report_char(report, '\n');
 }
 
 /* proc(5), /proc/pid/mountinfo, from the fourth field on, and no number of a peer group. */
 static void tell_mounts(struct report *report)
 {
-	static char text[65536];
-	int64_t size = slurp("/proc/self/mountinfo", text, sizeof(text));
+	const char *text = room;
+	int64_t size = slurp("/proc/self/mountinfo");
 	int field = 0;
 
 	if (size < 0)

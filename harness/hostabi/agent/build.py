@@ -54,19 +54,19 @@ def sources(kind: Kind) -> list[Path]:
     return [file for file in files if file.name.startswith("probe") == (kind == "probe")]
 
 
-def _key(kind: Kind, files: list[Path], arch: str) -> str:
-    digest = hashlib.sha256(repr((kind, arch, _FLAGS, version("ziglang"))).encode())
+def _key(kind: Kind, files: list[Path], arch: str, flags: tuple[str, ...]) -> str:
+    digest = hashlib.sha256(repr((kind, arch, flags, version("ziglang"))).encode())
     for file in [*files, *sorted(resources.agent_sources().glob("*.h"))]:
         digest.update(file.name.encode() + b"\0" + file.read_bytes() + b"\0")
     digest.update(wire.layout_rows().encode())
     return digest.hexdigest()
 
 
-def _compile(files: list[Path], arch: str, output: Path) -> None:
+def _compile(files: list[Path], arch: str, flags: tuple[str, ...], output: Path) -> None:
     with tempfile.TemporaryDirectory(prefix="hostabi-build-") as folder:
         Path(folder, "layouts.h").write_text(wire.layout_rows())
         built = Path(folder, "built")
-        argv = [sys.executable, "-m", "ziglang", "cc", "-target", _TARGETS[arch], *_FLAGS]
+        argv = [sys.executable, "-m", "ziglang", "cc", "-target", _TARGETS[arch], *flags]
         argv += [f"-I{folder}", "-o", str(built), *map(str, files)]
         # The compiler's own cache lies beside ours, where there may be no home folder.
         env = {**os.environ, "ZIG_LOCAL_CACHE_DIR": folder}
@@ -89,11 +89,12 @@ def _compile(files: list[Path], arch: str, output: Path) -> None:
         output.chmod(0o755)
 
 
-def binary(kind: Kind, cache: FileCache, arch: str = "x86_64") -> Path:
+def binary(kind: Kind, cache: FileCache, arch: str = "x86_64", *, alterable: bool = False) -> Path:
     """The static program, built on first use and kept by its sources, flags and compiler.
 
-    Raises InputError for an unknown architecture or when there is nothing to
-    build, HostabiError when the compiler fails.
+    ``alterable`` is the agent's build for tests, which can be told to differ from
+    its kernel (harness/agent/alter.c). Raises InputError for an unknown
+    architecture or when there is nothing to build, HostabiError when the compiler fails.
     """
     if arch not in _TARGETS:
         raise InputError(
@@ -109,11 +110,12 @@ def binary(kind: Kind, cache: FileCache, arch: str = "x86_64") -> Path:
 
     def build(path: Path) -> None:
         with cache.progress.task(label):
-            _compile(files, arch, path)
-        if _key(kind, files, arch) != key:
+            _compile(files, arch, flags, path)
+        if _key(kind, files, arch, flags) != key:
             raise HostabiError(
                 f"the sources of the {kind} changed while they were compiled", advice="try again"
             )
 
-    key = _key(kind, files, arch)
+    flags = (*_FLAGS, "-DHOSTABI_ALTER") if alterable else _FLAGS
+    key = _key(kind, files, arch, flags)
     return cache.file("binaries", key, build, label=f"the {kind}'s program")

@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from hostabi.agent import messages
 from hostabi.agent.channel import Channel, ChannelClosedError, ChannelTimeoutError
-from hostabi.agent.program import End, Program, Ran, Sandbox
+from hostabi.agent.program import AS_IT_IS, Alteration, End, Program, Ran, Sandbox
 from hostabi.agent.records import Completed, Entry, Hello
 from hostabi.agent.wire import FRAME, LIMIT, Reader, constants, ffi, pack
 from hostabi.closing import Closing
@@ -377,6 +377,13 @@ class Agent(Closing):
             entropy=len(entropy),
         )
         self._request(constants.WIRE_CLOCK, head + entropy)
+
+    def alter(self, alteration: Alteration = AS_IT_IS) -> None:
+        """Have programs find one call differ from here on; nothing differs without an argument.
+
+        Raises CallError, ENOSYS, for an agent that is no build for tests.
+        """
+        self._request(constants.WIRE_ALTER, messages.encode_alteration(alteration))
 
     def shell(self) -> None:
         """Start an interactive shell on the guest's second serial line, /dev/ttyS1.

@@ -9,6 +9,8 @@ from typing import Any
 
 from hostabi.agent.program import (
     Abi,
+    Alteration,
+    Altered,
     Argument,
     Children,
     End,
@@ -50,6 +52,13 @@ _REPORTS: dict[Report, int] = {
     Report.NOTHING: 0,
     Report.STATE: constants.WIRE_REPORT_STATE,
     Report.MOUNTS: constants.WIRE_REPORT_STATE | constants.WIRE_REPORT_MOUNTS,
+}
+_ALTERED: dict[Altered, int] = {
+    Altered.NOTHING: constants.WIRE_ALTER_NOTHING,
+    Altered.ERROR: constants.WIRE_ALTER_ERROR,
+    Altered.RESULT: constants.WIRE_ALTER_RESULT,
+    Altered.FLAG: constants.WIRE_ALTER_FLAG,
+    Altered.OUT: constants.WIRE_ALTER_OUT,
 }
 _STATE = 1 << 16
 """Bytes that the text of what a program left may have."""
@@ -137,6 +146,19 @@ def encode_run(programs: Sequence[Program], sandbox: Sandbox, scale: float) -> b
     """Programs that run one after another in a sandbox each."""
     head = pack("wire_run", sandbox=encode_sandbox(sandbox, scale), programs=len(programs))
     return b"".join((head, pad(sandbox.seccomp), *map(encode_program, programs)))
+
+
+def encode_alteration(alteration: Alteration) -> bytes:
+    """How a call is to differ."""
+    return pack(
+        "wire_alter",
+        number=alteration.number,
+        kind=_ALTERED[alteration.how],
+        argument=alteration.argument,
+        match=alteration.match,
+        value=alteration.value,
+        offset=alteration.offset,
+    )
 
 
 def decode_ran(reader: Reader, program: Program) -> Ran:

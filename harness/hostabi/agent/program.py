@@ -193,6 +193,36 @@ class Sandbox:
     own_sys: bool = False
 
 
+class Altered(enum.StrEnum):
+    """How a call is made to differ, in the agent's build for tests."""
+
+    NOTHING = "nothing"
+    ERROR = "errno"
+    """The errno ``match`` is told as the errno ``value``."""
+    RESULT = "value"
+    """What works returns ``value`` more."""
+    FLAG = "flag"
+    """An argument with all bits of ``match`` is refused with the errno ``value``."""
+    OUT = "out"
+    """In the byte at ``offset`` of what an argument points to, bits of ``value`` are turned."""
+
+
+@dataclass(frozen=True, slots=True)
+class Alteration:
+    """One call, by number, of a kernel that is made to differ."""
+
+    number: int = 0
+    how: Altered = Altered.NOTHING
+    argument: int = 0
+    match: int = 0
+    value: int = 0
+    offset: int = 0
+
+
+AS_IT_IS = Alteration()
+"""Nothing differs."""
+
+
 class End(enum.StrEnum):
     """How a program ended."""
 

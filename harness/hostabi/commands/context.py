@@ -79,9 +79,16 @@ class Context:
 
     @contextmanager
     def guests(
-        self, options: argparse.Namespace, *, runtimes: Sequence[str] | None = None
+        self,
+        options: argparse.Namespace,
+        *,
+        runtimes: Sequence[str] | None = None,
+        alterable: bool = False,
     ) -> Iterator[Guests]:
-        """Guests; with the runtimes' disk if ``runtimes`` are given. All are gone afterwards."""
+        """Guests; with the runtimes' disk if ``runtimes`` are given. All are gone afterwards.
+
+        ``alterable`` gives them the agent's build for tests.
+        """
         from hostabi.kernels.lock import read_lock
         from hostabi.runs.guests import Guests
 
@@ -103,6 +110,7 @@ class Context:
             lock=read_lock() if given.get("locked") else None,
             disks=disks if runtimes is not None else tuple,
             progress=self.progress,
+            alterable=alterable,
         ) as guests:
             yield guests
 

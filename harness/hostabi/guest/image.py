@@ -77,21 +77,24 @@ def guest_image(
     variant: Variant | None = None,
     disks: Sequence[Disk] = (),
     extra: Mapping[str, Path] | None = None,
+    *,
+    alterable: bool = False,
 ) -> GuestImage:
     """Make, or find in the cache, all that ``build`` needs to be a guest.
 
     ``disks`` are mounted read-only; ``extra`` files go into the initramfs
-    under the names given. Raises MissingFeatureError when the kernel cannot be
-    a guest, InputError when the initramfs does not fit the variant's memory.
+    under the names given; ``alterable`` is as in agent.build. Raises MissingFeatureError
+    when the kernel cannot be a guest, InputError when the initramfs does not fit the
+    variant's memory.
     """
     chosen = variant or Variant()
     if extra or not build.packages:  # a folder's files may change under us
-        return _guest_image(build, packages, chosen, disks, extra or {})
+        return _guest_image(build, packages, chosen, disks, extra or {}, alterable=alterable)
     parts = (build.image_digest, build.name, repr(sorted(build.packages.items())))
-    key = (packages.cache.root, *parts, chosen.cgroup, chosen.memory, tuple(disks))
+    key = (packages.cache.root, *parts, chosen.cgroup, chosen.memory, tuple(disks), alterable)
     known = _known.get(key)
     if known is None or not known.present():
-        known = _known[key] = _guest_image(build, packages, chosen, disks, {})
+        known = _known[key] = _guest_image(build, packages, chosen, disks, {}, alterable=alterable)
     return known
 
 
@@ -101,6 +104,8 @@ def _guest_image(
     chosen: Variant,
     disks: Sequence[Disk],
     extra: Mapping[str, Path],
+    *,
+    alterable: bool,
 ) -> GuestImage:
     found = modules_of(build, packages.cache)
     config = _config(build, packages)
@@ -114,7 +119,8 @@ def _guest_image(
     extras = [name for name in modules.load_order(found, needs.PANIC_MODULES) if name not in loaded]
     # Scratch space on ext4 is offered where possible, and is never a reason to refuse.
     scratch = _scratch_disk(packages) if blocks else None
-    agent = cpio.file("init", binary("agent", packages.cache).read_bytes(), 0o755)
+    program = binary("agent", packages.cache, alterable=alterable)
+    agent = cpio.file("init", program.read_bytes(), 0o755)
     others = [
         *(_module_entry(build, found[name]) for name in (*loaded, *extras)),
         cpio.file("bin/busybox", busybox(packages), 0o755),

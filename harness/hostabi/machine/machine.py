@@ -129,17 +129,19 @@ def start(
     accel: str = "auto",
     disks: Sequence[Disk] = (),
     warm: bool = True,
+    alterable: bool = False,
     progress: Progress = SILENT,
 ) -> Machine:
     """Start ``build`` and return when its agent has said hello.
 
     With ``warm`` a saved state is restored (and made on first use); when that
-    fails the machine boots and ``progress`` is told. Raises MachineError and
+    fails the machine boots and ``progress`` is told. ``alterable`` is for tests of
+    those who have to find what differs: see agent.build. Raises MachineError and
     its kinds, or InputError when the guest cannot be made.
     """
     chosen = variant or Variant()
     found = emulator.find(packages)
-    image = guest_image(build, packages, chosen, disks)
+    image = guest_image(build, packages, chosen, disks, alterable=alterable)
 
     def try_kvm() -> None:
         # A plain guest, for a variant's parameters may stop the kernel without KVM's doing.

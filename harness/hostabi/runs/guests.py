@@ -101,7 +101,10 @@ class _Pool:
 
 
 class Guests(Closing):
-    """Builds and their machines, made when first asked for. A context manager; thread-safe."""
+    """Builds and their machines, made when first asked for. A context manager; thread-safe.
+
+    With ``alterable`` their agents are builds for tests, see agent.build.
+    """
 
     def __init__(
         self,
@@ -118,6 +121,7 @@ class Guests(Closing):
         start: Start | None = None,
         resolve: Callable[[str], Build] | None = None,
         builds: Mapping[str, Build] = MappingProxyType({}),
+        alterable: bool = False,
     ) -> None:
         self.packages = packages
         self.accel = accel
@@ -128,6 +132,7 @@ class Guests(Closing):
         self.config = config
         self._lock = lock
         self.progress = progress
+        self._alterable = alterable
         self._limit = jobs if jobs is not None else default_jobs()
         self._disks = disks
         self._start = start or self._start_machine
@@ -197,9 +202,11 @@ class Guests(Closing):
         """The agent of a machine of ``spec``; for ``running``, a local unprivileged process."""
         name = spec if isinstance(spec, str) else spec.name
         if is_running(name):
+            from hostabi.agent.build import binary  # noqa: PLC0415
             from hostabi.agent.local import local_agent  # noqa: PLC0415
 
-            with local_agent(cache=self.packages.cache) as agent:
+            program = binary("agent", self.packages.cache, alterable=self._alterable)
+            with local_agent(program) as agent:
                 yield agent
         else:
             with self.machine(spec, variant) as machine:
@@ -213,20 +220,28 @@ class Guests(Closing):
 
         Raises InputError when they do not fit into memory.
         """
-        needed = len(specs) * (variant.memory + _OVERHEAD)
+        with self.room(len(specs), variant), ExitStack() as stack:
+            yield {spec: stack.enter_context(self.agent(spec, variant)) for spec in specs}
+
+    @contextmanager
+    def room(self, count: int, variant: Variant = Variant()) -> Iterator[None]:
+        """Let ``count`` machines be alive at the same time, whatever ``jobs`` says.
+
+        Raises InputError when they do not fit into memory.
+        """
+        needed = count * (variant.memory + _OVERHEAD)
         with self._pool.changed:
             kept = self._pool.alive() * (variant.memory + _OVERHEAD)
         if needed > available_memory() + kept:
             raise InputError(
-                f"{len(specs)} guests at once need {needed} MiB, "
+                f"{count} guests at once need {needed} MiB, "
                 f"of which {available_memory()} MiB are free",
                 advice="name fewer kernels with --kernel",
             )
         before = self._limit
-        self._limit = max(before, len(specs))
+        self._limit = max(before, count)
         try:
-            with ExitStack() as stack:
-                yield {spec: stack.enter_context(self.agent(spec, variant)) for spec in specs}
+            yield
         finally:
             self._limit = before
 
@@ -356,6 +371,7 @@ class Guests(Closing):
             accel=self.accel,
             disks=disks,
             warm=warm,
+            alterable=self._alterable,
             progress=self.progress,
         )
 
