@@ -18,6 +18,7 @@ from hostabi.commands import (
     doctor,
     exec_,
     explain,
+    fuzz,
     kernels,
     report,
     reproduce,
@@ -45,6 +46,7 @@ COMMANDS = (
     doctor,
     bench,
     steady,
+    fuzz,
     cache,
 )
 

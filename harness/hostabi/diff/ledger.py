@@ -169,6 +169,11 @@ def _read(path: Path) -> tuple[Entry, ...]:
     return entries
 
 
+def citable(citation: str) -> bool:
+    """Whether a citation is one that can be looked up: a commit with its subject, a document."""
+    return _CITATION.fullmatch(citation) is not None
+
+
 def _problems(entry: Entry) -> Iterable[str]:
     if not _BOUNDARY.fullmatch(entry.boundary):
         yield f"boundary {entry.boundary!r} is not of the form 'OLD -> NEW'"
@@ -180,7 +185,7 @@ def _problems(entry: Entry) -> Iterable[str]:
         yield "old and new are the same"
     if len(entry.reason) < 15:
         yield "the reason is too short to tell anything"
-    if not _CITATION.fullmatch(entry.citation):
+    if not citable(entry.citation):
         yield f"citation {entry.citation!r} cannot be looked up (commit with subject, address, ...)"
 
 

@@ -25,7 +25,7 @@ from hostabi.guest import cpio, image
 from hostabi.kernels.static import Static
 from hostabi.machine import argv, emulator, machine
 from hostabi.packages.cache import Cache
-from hostabi.runs import bench_captures
+from hostabi.runs import bench_captures, bench_fuzz
 from hostabi.runs.figure import Figure
 from hostabi.runs.guests import Guests
 from hostabi.runs.lockstep import Lockstep
@@ -244,6 +244,7 @@ MEASURES: dict[str, Callable[[Guests, Sequence[str]], list[Figure]]] = {
     "warm": warm,
     "wire": wire,
     "lockstep": lockstep,
+    "fuzz": bench_fuzz.fuzz,
     "looks": bench_captures.looks,
     "packages": bench_captures.packages,
 }

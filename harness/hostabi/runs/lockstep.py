@@ -11,7 +11,7 @@ from functools import cached_property
 from hostabi.agent.client import Agent, Pending
 from hostabi.agent.messages import encode_run
 from hostabi.agent.program import Program, Ran, Report, Sandbox
-from hostabi.errors import InputError
+from hostabi.errors import InputError, MachineError
 from hostabi.syscalls import budget, counting, printers, probes
 from hostabi.syscalls.builder import Built
 from hostabi.syscalls.cases import Case, by_sandbox
@@ -167,11 +167,23 @@ class Lockstep:
             pending[name] = chosen, agent.submit(mine, sandbox, payload=payloads[key])
         return Sent(tuple(programs), sandbox, pending)
 
-    def collect(self, sent: Sent) -> list[dict[str, Ran]]:
-        """What each kernel did with each program that was sent, in order."""
+    def collect(
+        self, sent: Sent, broken: dict[str, MachineError] | None = None
+    ) -> list[dict[str, Ran]]:
+        """What each kernel did with each program that was sent, in order.
+
+        With ``broken``, a machine that fails is put there and the others are heard.
+        """
         answers: list[dict[str, Ran]] = [{} for _ in sent.programs]
         for name, (chosen, pending) in sent.pending.items():
-            for index, ran in zip(chosen, self.agents[name].collect(pending), strict=True):
+            try:
+                rans = self.agents[name].collect(pending)
+            except MachineError as error:
+                if broken is None:
+                    raise
+                broken[name] = error
+                continue
+            for index, ran in zip(chosen, rans, strict=True):
                 report = sent.programs[index].report
                 if ran.state:
                     usual = self._usual[name, sent.sandbox, report]
@@ -219,7 +231,7 @@ class Lockstep:
         least = min(2, len(self.agents))
         ran = 0
         for sandbox, group in by_sandbox(cases):
-            able = [(case, self._able(case)) for case in group]
+            able = [(case, self.able(case)) for case in group]
             lacking = frozenset().union(*(self._lacking(case) for case in group))
             counting.note(asked=len(able), ran=0, lacking=lacking)
             able = [(case, names) for case, names in able if len(names) >= least]
@@ -236,7 +248,7 @@ class Lockstep:
         """What the case needs and some kernel has not."""
         return frozenset().union(*(case.needs - has for has in self.features.values()))
 
-    def _able(self, case: Case) -> frozenset[str]:
+    def able(self, case: Case) -> frozenset[str]:
         """The kernels that have all that the case needs."""
         lacking = {name: case.needs - has for name, has in self.features.items()}
         self.sat_out.update(frozenset().union(*lacking.values()))

@@ -57,7 +57,7 @@ def part(built: Built, chain: Sequence[Ref], questions: Collection[Ref]) -> tupl
     program = dataclasses.replace(
         built.program,
         calls=tuple(_renumbered(calls[old], new) for old in kept),
-        data=_used(built, kept),
+        data=used(built, kept),
         outputs=tuple(output for output, _ in outputs),
     )
     steps = tuple(_told(built.steps[old], new) for old in kept)
@@ -144,7 +144,7 @@ def _addresses(call: Call) -> list[int]:
     return [each.offset for each in _arguments(call) if isinstance(each, Pointer)]
 
 
-def _used(built: Built, kept: Sequence[int]) -> bytes:
+def used(built: Built, kept: Sequence[int]) -> bytes:
     """The data that the calls kept can reach; zeros for the rest."""
     data = built.program.data
     sizes: dict[int, int] = {}

@@ -17,6 +17,9 @@ _CHILD = 1 << 16
 """SIGCHLD in a mask of signals: whether a child has ended yet is a matter of time."""
 _PENDING = re.compile(rb"(SigPnd|ShdPnd): ([0-9a-f]{1,16})")
 
+_UNNAMED = re.compile(rb"/#\d+")
+"""A file of O_TMPFILE is called by its inode's number."""
+
 
 @dataclass(frozen=True)
 class Usual:
@@ -58,7 +61,9 @@ def _name(line: bytes) -> bytes:
 
 
 def _steady(line: bytes) -> bytes:
-    """A line without what is a matter of time."""
+    """A line without what is a matter of time or of what ran before."""
+    if b"/#" in line:
+        return _UNNAMED.sub(b"/#", line)
     match = _PENDING.fullmatch(line)
     if match is None:
         return line

@@ -1,0 +1,196 @@
+"""``hostabi fuzz``: random programs on all kernels in lockstep, for as long as one likes."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hostabi.commands.context import Context, Parsers, command, kernels_wanted, results_folder
+from hostabi.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from hostabi.runs.fuzz import Fuzz
+    from hostabi.runs.fuzz_records import Began, Found, Record
+    from hostabi.runs.guests import Guests
+
+EXAMPLES = """\
+  hostabi fuzz --for 10m                      the default lines, each program on all of them
+  hostabi fuzz --kernels 6.1,7.3 --for 1h
+  hostabi fuzz --kernels 6.1 --itself         two guests of one build: nothing may differ
+  hostabi fuzz --sandbox user --group files --seed 7
+  hostabi fuzz --kernels 6.1 --teeth 100      kernels made to differ: are they found?
+A seed gives the same programs every time; a run goes on where the last one of its seed
+stopped. What differs is made smaller, confirmed in fresh guests, and kept with a C program
+in results/lockstep. Exit code 1 says that there are differences nobody has explained.
+"""
+_UNITS = {"s": 1, "m": 60, "h": 3600}
+
+
+def add(parsers: Parsers, shared: argparse.ArgumentParser) -> None:
+    """Add the command."""
+    parser = command(
+        parsers,
+        shared,
+        "fuzz",
+        run,
+        summary="run random programs on all kernels at once and tell where they part ways",
+        examples=EXAMPLES,
+    )
+    parser.add_argument("--kernels", action="append", default=[], metavar="LIST")
+    parser.add_argument(
+        "--for", dest="seconds", type=_duration, default=600.0, metavar="TIME", help="10m"
+    )
+    parser.add_argument("--seed", type=int, default=1, metavar="N", help="of the programs (1)")
+    parser.add_argument("--sandbox", action="append", default=[], metavar="NAME")
+    parser.add_argument(
+        "--group", action="append", default=[], metavar="NAME", help="of syscalls; else all"
+    )
+    parser.add_argument(
+        "--itself", action="store_true", help="each kernel against another guest of its own build"
+    )
+    parser.add_argument(
+        "--confirm", type=int, default=3, metavar="N", help="fresh guests for each find (3)"
+    )
+    parser.add_argument(
+        "--teeth", type=int, metavar="N", help="alter N calls, each on one of two guests, and look"
+    )
+    parser.add_argument("--results", metavar="DIR", help="where finds go (results/)")
+
+
+def run(options: argparse.Namespace, context: Context) -> int:
+    """Explore, confirm, tell; 1 when something new was found, or when a guest failed."""
+    wanted = kernels_wanted(options.kernels, context.packages)
+    folder = results_folder(options) / "lockstep"
+    if options.teeth:
+        with context.guests(options, alterable=True) as guests:
+            return _teeth(options, guests, wanted[0], folder)
+    with context.guests(options) as guests:
+        done = _sitting(options, guests, wanted, folder)
+    for found, _, _ in done.found.values():
+        shown = f", C program: {dict(found.exits)}" if found.exits else ""
+        again = f"came again {found.confirmed} of {found.tried} times" if found.tried else ""
+        sys.stdout.write(f"{found.name}: {again}{shown} {found.note}".rstrip() + "\n")
+    sys.stdout.write(f"{done.count}; seed {done.plan.seed}, {folder}\n")
+    return 1 if done.found or done.count.broken else 0
+
+
+def _sitting(
+    options: argparse.Namespace, guests: Guests, wanted: Sequence[str], folder: Path
+) -> Fuzz:
+    from hostabi.runs import fuzz_causes, fuzz_records, sources
+    from hostabi.runs.fuzz import Fuzz, Plan
+    from hostabi.runs.fuzz_sandboxes import named
+    from hostabi.runs.fuzz_team import Team
+    from hostabi.runs.journal import now
+    from hostabi.syscalls.descriptions.programs import programs
+
+    members = {spec: spec for spec in wanted}
+    if options.itself:
+        members |= {f"{spec} again": spec for spec in wanted}
+    elif len(members) < 2:
+        raise InputError(
+            "lockstep needs two kernels", advice="name more with --kernels, or give --itself"
+        )
+    builds = {name: guests.build(spec) for name, spec in members.items()}
+    sandboxes = named(options.sandbox)
+    began = fuzz_records.Began(
+        seed=options.seed,
+        started=now(),
+        builds={name: build.name for name, build in builds.items()},
+        source=sources.digest(sources.CAPTURES),
+        sandboxes=tuple(sandboxes),
+        groups=tuple(options.group),
+    )
+    path = folder / "journal.jsonl"
+    before = list(fuzz_records.read(path))
+    with fuzz_records.Records(path) as records, Team(guests, members) as team:
+        plan = Plan(
+            seed=options.seed,
+            sandboxes=sandboxes,
+            strategies={
+                name: programs(options.group, sandbox=box) for name, box in sandboxes.items()
+            },
+            lines={name: build.line or name for name, build in builds.items()},
+            folder=folder,
+            start=_start(before, began),
+            known=() if options.itself else fuzz_causes.shipped(),
+            before=[] if options.itself else _finds(before, tuple(members)),
+            times=options.confirm,
+        )
+        records.add(began)
+        fuzz = Fuzz(team, plan, records, guests.packages.cache, guests.progress)
+        fuzz.run(options.seconds)
+    return fuzz
+
+
+def _teeth(options: argparse.Namespace, guests: Guests, spec: str, folder: Path) -> int:
+    """Alterations, and how many of them were found; 1 when it is under 95 of 100."""
+    from hostabi.runs.fuzz import Plan
+    from hostabi.runs.fuzz_sandboxes import named
+    from hostabi.runs.fuzz_teeth import PROGRAMS, Teeth
+    from hostabi.syscalls.descriptions.programs import programs
+
+    boxes = named(options.sandbox)
+    plan = Plan(
+        seed=options.seed,
+        sandboxes=boxes,
+        strategies={name: programs(options.group, sandbox=box) for name, box in boxes.items()},
+        lines={},
+        folder=folder,
+    )
+    teeth = Teeth(guests, spec, plan, guests.packages.cache, options.group)
+    good = count = 0
+    for tooth in teeth.run(folder / "teeth.jsonl", options.teeth):
+        count += 1
+        good += tooth.good
+        how = f"found, {tooth.calls} calls" if tooth.found else "NOT FOUND"
+        sys.stdout.write(
+            f"{tooth.index:4} {how:16} {tooth.programs:6} programs {tooth.seconds:6.1f} s"
+            f"  {tooth.what}\n"
+        )
+        sys.stdout.flush()
+    sys.stdout.write(f"{good} of {count} found within {PROGRAMS} programs, in 3 calls or fewer\n")
+    return 0 if good >= 0.95 * count else 1
+
+
+def _start(before: Sequence[Record], began: Began) -> int:
+    """The chunk after the last one of a sitting like this one."""
+    from hostabi.runs.fuzz_records import Began, Went
+
+    last, start = None, 0
+    for record in before:
+        if isinstance(record, Began):
+            last = record
+        elif isinstance(record, Went) and last is not None and _alike(last, began):
+            start = record.next
+    return start
+
+
+def _alike(one: Began, other: Began) -> bool:
+    return (one.seed, one.builds, one.source, one.sandboxes, one.groups) == (
+        other.seed,
+        other.builds,
+        other.source,
+        other.sandboxes,
+        other.groups,
+    )
+
+
+def _finds(before: Sequence[Record], kernels: tuple[str, ...]) -> list[Found]:
+    """What was found on these kernels before, each as it was told last."""
+    from hostabi.runs.fuzz_records import Found
+
+    finds = {each.name: each for each in before if isinstance(each, Found)}
+    return [each for each in finds.values() if set(kernels) <= set(each.kernels)]
+
+
+def _duration(text: str) -> float:
+    match = re.fullmatch(r"(\d+)([smh]?)", text)
+    if match is None or not int(match[1]):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a time such as 90s, 10m or 1h")
+    return float(int(match[1]) * _UNITS[match[2] or "s"])

@@ -1,0 +1,401 @@
+"""Lockstep run on and on: programs of a seed on all kernels, and what becomes of differences.
+
+A difference is tried again, made smaller, and named by its cause. One that the ledger
+or an earlier find explains is counted; another is written down at once, and confirmed
+in fresh guests when the time is up.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+from hypothesis.strategies import SearchStrategy
+
+from hostabi.agent.program import Program, Ran, Report, Sandbox
+from hostabi.errors import MachineError
+from hostabi.progress import SILENT, Progress, Task
+from hostabi.runs import fuzz_causes, fuzz_draw
+from hostabi.runs.fuzz_causes import Known, Spot, spot
+from hostabi.runs.fuzz_confirm import TIMES, confirm
+from hostabi.runs.fuzz_records import Broke, Found, Records, Went
+from hostabi.runs.fuzz_shrink import Shrinker, refused
+from hostabi.runs.lockstep import Lockstep, Sent
+from hostabi.syscalls import printers
+from hostabi.syscalls.builder import Built
+from hostabi.syscalls.cases import Case
+from hostabi.syscalls.trace import Trace
+
+if TYPE_CHECKING:
+    from hostabi.packages.cache import Cache
+    from hostabi.runs.fuzz_team import Team
+
+MESSAGE = 32
+"""Programs of one message: it costs a guest little, and is soon tried again one by one."""
+_RESET = 64
+"""Messages after which guests drop what programs left running."""
+_MOUNTING = frozenset(
+    (
+        *("mount", "umount2", "move_mount", "open_tree", "fsmount", "mount_setattr"),
+        *("pivot_root", "unshare", "setns", "open_tree_attr", "chroot"),
+    )
+)
+"""Calls after which the table of mounts is worth a look."""
+
+
+@dataclass
+class Count:
+    """What was done so far in a sitting."""
+
+    programs: int = 0
+    calls: int = 0
+    fresh: int = 0
+    known: Counter[str] = field(default_factory=Counter)
+    unsteady: int = 0
+    broken: int = 0
+    began: float = field(default_factory=time.monotonic)
+
+    @property
+    def seconds(self) -> float:
+        """Since the sitting began."""
+        return time.monotonic() - self.began
+
+    @property
+    def rate(self) -> float:
+        """Programs a second, each on all kernels."""
+        return self.programs / max(self.seconds, 1e-9)
+
+    def __str__(self) -> str:
+        rate = f"{self.rate:.1f} programs/s, {self.calls / max(self.seconds, 1e-9):.0f} calls/s"
+        return (
+            f"{self.programs} programs, {rate}, differences: {self.fresh} new, "
+            f"{len(self.known)} known ({self.known.total()} times)"
+        )
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a sitting does. ``strategies`` by the name of a sandbox; ``lines`` by kernel."""
+
+    seed: int
+    sandboxes: Mapping[str, Sandbox]
+    strategies: Mapping[str, SearchStrategy[Case]]
+    lines: Mapping[str, str]
+    folder: Path
+    start: int = 0
+    """The chunk to go on with."""
+    known: Sequence[Known] = ()
+    before: Sequence[Found] = ()
+    """What earlier sittings found."""
+    times: int = TIMES
+    curious: bool = True
+    """Whether differences are looked into, not just counted."""
+
+
+@dataclass(frozen=True)
+class _Sent:
+    chunk: fuzz_draw.Chunk
+    first: int
+    cases: Sequence[Case]
+    sandbox: Sandbox
+    sent: Sent
+    on: Sequence[frozenset[str]]
+
+
+class Fuzz:
+    """One sitting over a team of guests."""
+
+    def __init__(
+        self,
+        team: Team,
+        plan: Plan,
+        records: Records,
+        cache: Cache,
+        progress: Progress = SILENT,
+    ) -> None:
+        self.plan = plan
+        self.count = Count()
+        self.lockstep = Lockstep(team.agents)
+        self.found: dict[str, tuple[Found, Built, Spot]] = {}
+        """What is new in this sitting, by name."""
+        self._team = team
+        self._records = records
+        self._cache = cache
+        self._progress = progress
+        self._seen: dict[str, fuzz_causes.Difference] = {
+            each.name: _difference(each) for each in plan.before
+        }
+        self._lacking: dict[str, frozenset[str]] = {}
+        """Kernels that do not have a call: they sit its programs out."""
+        for difference in [*self._seen.values(), *(each.difference for each in plan.known)]:
+            self._learn(difference)
+
+    def run(self, seconds: float, enough: Callable[[Fuzz], bool] = lambda _: False) -> Count:
+        """Explore for about so long, or until it is ``enough``, then confirm what was found."""
+        until = time.monotonic() + seconds
+        with (
+            self._progress.task("lockstep") as task,
+            fuzz_draw.chunks(self.plan.strategies, self.plan.seed, self.plan.start) as chunks,
+        ):
+            waiting: _Sent | None = None
+            for chunk in chunks:
+                for first, cases in fuzz_draw.messages(chunk.cases, MESSAGE):
+                    ready = self._hear(waiting) if waiting else None
+                    sent = self._send(chunk, first, cases)
+                    suspects = self._suspects(waiting, ready) if waiting and ready else []
+                    if suspects and waiting:
+                        # what was sent meanwhile comes first: an agent answers in order
+                        heard = self._hear(sent)
+                        self._look_into(waiting, suspects)
+                        self._look_into(sent, self._suspects(sent, heard))
+                        waiting = None
+                    else:
+                        waiting = sent
+                    task.note(str(self.count))
+                if waiting:
+                    heard = self._hear(waiting)
+                    self._look_into(waiting, self._suspects(waiting, heard))
+                    waiting = None
+                self._went(chunk)
+                if time.monotonic() > until or enough(self):
+                    break
+            self._confirm_all(task)
+        return self.count
+
+    def _send(self, chunk: fuzz_draw.Chunk, first: int, cases: Sequence[Case]) -> _Sent:
+        sandbox = self.plan.sandboxes[chunk.sandbox]
+        every = frozenset(self.lockstep.agents)
+        on = [self._able(case, every) for case in cases]
+        programs = [reporting(case.built).program for case in cases]
+        if not self.count.programs % (_RESET * MESSAGE):
+            for agent in self.lockstep.agents.values():
+                agent.reset()
+        return _Sent(chunk, first, cases, sandbox, self.lockstep.submit(programs, sandbox, on), on)
+
+    def _able(self, case: Case, every: frozenset[str]) -> frozenset[str]:
+        """The kernels that have all calls of a program, as far as is known."""
+        names = self.lockstep.able(case) if case.needs else every
+        for step in case.built.steps:
+            names -= self._lacking.get(step.name, frozenset())
+        return names
+
+    def _hear(self, waiting: _Sent) -> list[dict[str, Ran]]:
+        broken: dict[str, MachineError] = {}
+        answers = self.lockstep.collect(waiting.sent, broken)
+        self.count.programs += len(waiting.cases)
+        self.count.calls += sum(len(case.built.steps) for case in waiting.cases)
+        for name, error in broken.items():
+            self._broken(waiting, name, error)
+        return answers
+
+    def _suspects(
+        self, waiting: _Sent, answers: Sequence[Mapping[str, Ran]]
+    ) -> list[tuple[int, Spot]]:
+        """The programs of a message that differ in a way nobody explains yet."""
+        found = []
+        for index, rans in enumerate(answers):
+            first = next(iter(rans.values()), None)
+            if first is None or all(ran == first for ran in rans.values()):
+                continue
+            if refused(rans.values()):
+                continue
+            built = waiting.cases[index].built
+            place = spot(built, rans)
+            if place is not None and not self._explained(built, place):
+                found.append((index, place))
+        return found
+
+    def _explained(self, built: Built, place: Spot) -> bool:
+        for known in self.plan.known:
+            if known.difference.explains(built, place, self.plan.lines):
+                self.count.known[f"{place.syscall} {place.kind} {known.reason}"] += 1
+                return True
+        names = {name: name for name in place.outcomes}
+        for title, difference in self._seen.items():
+            if difference.explains(built, place, names):
+                self.count.known[title] += 1
+                return True
+        return False
+
+    def _look_into(self, waiting: _Sent, suspects: Sequence[tuple[int, Spot]]) -> None:
+        if not self.plan.curious:
+            self.count.known["not looked into"] += len(suspects)
+            return
+        for index, place in suspects:
+            built = reporting(waiting.cases[index].built)
+            if self._explained(built, place):
+                continue
+            try:
+                self._one(waiting, index, built, place)
+            except MachineError as error:
+                self._restore(error)
+
+    def _one(self, waiting: _Sent, index: int, built: Built, place: Spot) -> None:
+        """Try a difference again, make it smaller, and write it down if it is new."""
+        names = frozenset(place.outcomes)
+        again = self._again(built, waiting.sandbox, names)
+        if again is None or not again.same_as(place):
+            self.count.unsteady += 1
+            return
+        shrinker = Shrinker(self.lockstep, waiting.sandbox)
+        small, _ = shrinker.shrink(built, place)
+        whole = self._again(small, waiting.sandbox, names)
+        if whole is None:
+            small, whole = built, place
+        if self._explained(small, whole):
+            return
+        found = self._record(waiting, index, small, whole)
+        self._seen[found.name] = _difference(found)
+        self._learn(self._seen[found.name])
+        self.found[found.name] = found, small, whole
+        self.count.fresh += 1
+        self._records.add(found)
+        self._write(found, small, waiting.sandbox, names)
+        self._progress.say(f"{found.name}: {_told(found)}")
+
+    def _learn(self, difference: fuzz_causes.Difference) -> None:
+        lacking = frozenset(
+            name
+            for name, line in self.plan.lines.items()
+            if difference.expected(name if name in difference.outcomes else line)
+            == fuzz_causes.LACKING
+        )
+        if lacking:
+            self._lacking[difference.syscall] = lacking
+
+    def _again(self, built: Built, sandbox: Sandbox, names: frozenset[str]) -> Spot | None:
+        (rans,) = self.lockstep.run([built.program], sandbox, [names])
+        return None if refused(rans.values()) else spot(built, rans)
+
+    def _record(self, waiting: _Sent, index: int, built: Built, place: Spot) -> Found:
+        lacking = fuzz_causes.LACKING in place.outcomes.values()
+        argument = "" if lacking else fuzz_causes.arguments(built, place.call)
+        parts = (place.kind, place.syscall, place.item, argument, sorted(place.outcomes.items()))
+        digest = hashlib.sha256(repr(parts).encode()).hexdigest()[:8]
+        return Found(
+            name=f"{place.syscall or 'nothing'}-{digest}",
+            kernels=tuple(self.lockstep.agents),
+            seed=self.plan.seed,
+            batch=waiting.chunk.number,
+            index=waiting.first + index,
+            sandbox=waiting.chunk.sandbox,
+            kind=place.kind,
+            syscall=place.syscall,
+            outcomes=dict(place.outcomes),
+            argument=argument,
+            item=place.item,
+            calls=len(built.steps),
+            text=printers.to_python(built.program),
+        )
+
+    def _write(self, found: Found, built: Built, sandbox: Sandbox, names: frozenset[str]) -> None:
+        (rans,) = self.lockstep.run([built.program], sandbox, [names])
+        parts = [found.name, f"  {_told(found)}", f"  sandbox {found.sandbox}", ""]
+        for name, ran in rans.items():
+            parts += [f"{name}:", *(f"  {line}" for line in Trace(built, ran).lines())]
+        folder = self.plan.folder / "findings"
+        folder.mkdir(parents=True, exist_ok=True)
+        text = "\n".join([*parts, "", printers.to_python(built.program)])
+        (folder / f"{found.name}.txt").write_text(text)
+
+    def _confirm_all(self, task: Task) -> None:
+        for number, (found, built, place) in enumerate(list(self.found.values()), 1):
+            if found.tried or not self.plan.times:
+                continue
+            task.note(f"confirming {number} of {len(self.found)}: {found.name}")
+            sandbox = self.plan.sandboxes[found.sandbox]
+            done = confirm(self._team, self._cache, built, sandbox, place, times=self.plan.times)
+            if done.text:
+                (self.plan.folder / "findings" / f"{found.name}.c").write_text(done.text)
+            told = msgspec.structs.replace(
+                found,
+                confirmed=done.times,
+                tried=done.tried,
+                exits=dict(done.exits),
+                note=done.note,
+            )
+            self.found[found.name] = told, built, place
+            self._records.add(told)
+
+    def _went(self, chunk: fuzz_draw.Chunk) -> None:
+        self._records.add(
+            Went(
+                seed=self.plan.seed,
+                next=chunk.number + 1,
+                programs=self.count.programs,
+                calls=self.count.calls,
+                seconds=self.count.seconds,
+                known=dict(self.count.known),
+            )
+        )
+
+    def _broken(self, waiting: _Sent, name: str, error: MachineError) -> None:
+        """A guest failed: find the program that does it, write it down, go on with a fresh one."""
+        self.count.broken += 1
+        self._replace(name)
+        text, last = "", error
+        for case, on in zip(waiting.cases, waiting.on, strict=True):
+            if name not in on:
+                continue
+            try:
+                self.lockstep.agents[name].run([case.built.program], waiting.sandbox)
+            except MachineError as again:
+                text, last = f"{case.built}\n\n{printers.to_python(case.built.program)}", again
+                self._replace(name)
+                break
+        digest = hashlib.sha256(f"{name} {text} {waiting.chunk.number}".encode()).hexdigest()[:8]
+        self._records.add(
+            Broke(
+                name=f"guest-{digest}",
+                kernel=name,
+                seed=self.plan.seed,
+                batch=waiting.chunk.number,
+                sandbox=waiting.chunk.sandbox,
+                error=f"{type(last).__name__}: {last.message}",
+                text=text,
+                console=last.console[-4000:],
+            )
+        )
+        self._progress.say(f"{name}: a guest failed: {last.message}")
+
+    def _restore(self, error: MachineError) -> None:
+        """After a guest failed while a difference was looked into: which one, nobody knows."""
+        self._progress.say(f"a guest failed while a difference was looked into: {error.message}")
+        for name in list(self.lockstep.agents):
+            self._replace(name)
+
+    def _replace(self, name: str) -> None:
+        self._team.replace(name)
+        self.lockstep.agents[name] = self._team.agents[name]
+
+
+def reporting(built: Built) -> Built:
+    """The program, told to say what it leaves, its mounts too if it may have changed them."""
+    mounting = any(step.name in _MOUNTING for step in built.steps)
+    report = Report.MOUNTS if mounting else Report.STATE
+    if built.program.report is report:
+        return built
+    program: Program = replace(built.program, report=report)
+    return replace(built, program=program)
+
+
+def _difference(found: Found) -> fuzz_causes.Difference:
+    return fuzz_causes.Difference(
+        found.syscall, found.kind, found.outcomes, found.argument, found.item
+    )
+
+
+def _told(found: Found) -> str:
+    """One line about a difference."""
+    sides: dict[str, list[str]] = {}
+    for name, outcome in found.outcomes.items():
+        sides.setdefault(outcome, []).append(name)
+    what = " ".join(part for part in (found.kind, found.item, found.argument) if part)
+    shown = "; ".join(f"{', '.join(names)}: {outcome}" for outcome, names in sides.items())
+    return f"{what}: {shown}"

@@ -1,0 +1,105 @@
+"""The programs of a seed, drawn beside the guests' work; the same every time."""
+
+from __future__ import annotations
+
+import hashlib
+import queue
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import hypothesis
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis.strategies import SearchStrategy
+
+from hostabi.syscalls.cases import Case
+
+CHUNK = 128
+"""Programs that are drawn together: hypothesis begins each time with the simplest ones."""
+_AHEAD = 2
+"""Chunks that are drawn before anybody wants them."""
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Programs number ``number`` of a seed, for the sandbox of that name."""
+
+    number: int
+    sandbox: str
+    cases: tuple[Case, ...]
+
+
+def draw(cases: SearchStrategy[Case], seed: int, count: int = CHUNK) -> tuple[Case, ...]:
+    """About ``count`` cases: the same for the same seed, whatever was drawn before."""
+    found: list[Case] = []
+
+    @hypothesis.seed(seed)
+    @settings(
+        max_examples=count,
+        database=None,
+        deadline=None,
+        phases=(Phase.generate,),
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(cases)
+    def collect(case: Case) -> None:
+        found.append(case)
+
+    collect()
+    return tuple(found)
+
+
+def chunk(strategies: Mapping[str, SearchStrategy[Case]], seed: int, number: int) -> Chunk:
+    """One chunk of a seed; the sandboxes take turns."""
+    names = list(strategies)
+    name = names[number % len(names)]
+    own = hashlib.sha256(f"{seed} {number}".encode()).digest()
+    return Chunk(number, name, draw(strategies[name], int.from_bytes(own[:8], "big")))
+
+
+@contextmanager
+def chunks(
+    strategies: Mapping[str, SearchStrategy[Case]], seed: int, start: int
+) -> Iterator[Iterator[Chunk]]:
+    """Chunks from number ``start`` on without end, drawn in a thread of their own."""
+    ready: queue.Queue[Chunk | BaseException] = queue.Queue(_AHEAD)
+    ended = threading.Event()
+
+    def offer(what: Chunk | BaseException) -> None:
+        while not ended.is_set():
+            try:
+                ready.put(what, timeout=0.2)
+            except queue.Full:
+                continue
+            return
+
+    def work() -> None:
+        number = start
+        try:
+            while not ended.is_set():
+                offer(chunk(strategies, seed, number))
+                number += 1
+        except BaseException as error:
+            offer(error)
+
+    def taken() -> Iterator[Chunk]:
+        while True:
+            got = ready.get()
+            if isinstance(got, BaseException):
+                raise got
+            yield got
+
+    worker = threading.Thread(target=work, name="draw", daemon=True)
+    worker.start()
+    try:
+        yield taken()
+    finally:
+        ended.set()
+        worker.join()
+
+
+def messages(cases: Sequence[Case], most: int) -> Iterator[tuple[int, Sequence[Case]]]:
+    """The cases in parts of at most ``most``, each with the index of its first."""
+    for first in range(0, len(cases), most):
+        yield first, cases[first : first + most]

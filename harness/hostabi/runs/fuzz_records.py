@@ -1,0 +1,162 @@
+"""The journal of lockstep: what was run, found and confirmed, one record for each line."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+
+from hostabi.closing import Closing
+from hostabi.errors import InputError, StorageError
+
+LINE = 1 << 20
+"""Bytes of a record at most; a longer line was not written by us."""
+
+
+class Began(msgspec.Struct, frozen=True, tag_field="record", tag="began"):
+    """One sitting. ``builds`` by the name that each kernel goes by in later records."""
+
+    seed: int
+    started: str
+    builds: dict[str, str]
+    source: str
+    sandboxes: tuple[str, ...]
+    groups: tuple[str, ...] = ()
+
+
+class Went(msgspec.Struct, frozen=True, tag_field="record", tag="went"):
+    """How far a sitting got: what the seed gave up to batch ``next`` has been run."""
+
+    seed: int
+    next: int
+    programs: int
+    calls: int
+    seconds: float
+    known: dict[str, int] = {}
+    """How often each known difference was met, by its syscall and outcomes."""
+
+
+class Found(msgspec.Struct, frozen=True, tag_field="record", tag="found"):
+    """A difference and what became of it. Drawn again by ``seed``, ``batch`` and ``index``."""
+
+    name: str
+    kernels: tuple[str, ...]
+    seed: int
+    batch: int
+    index: int
+    sandbox: str
+    kind: str
+    syscall: str
+    outcomes: dict[str, str]
+    argument: str = ""
+    item: str = ""
+    calls: int = 0
+    confirmed: int = 0
+    """In how many of the freshly restored guests of each side it came again."""
+    tried: int = 0
+    exits: dict[str, int] = {}
+    """What the C program exited with, by kernel."""
+    known: str = ""
+    """Why it is there, for one that the ledger explains."""
+    text: str = ""
+    note: str = ""
+
+    @property
+    def whole(self) -> bool:
+        """Whether it came every time, and its program tells the two sides apart."""
+        return (
+            self.tried > 0
+            and self.confirmed == self.tried
+            and set(self.exits.values())
+            == {
+                0,
+                1,
+            }
+        )
+
+
+class Broke(msgspec.Struct, frozen=True, tag_field="record", tag="broke"):
+    """A guest that failed while programs ran there. ``text`` has the program, if it was found."""
+
+    name: str
+    kernel: str
+    seed: int
+    batch: int
+    sandbox: str
+    error: str
+    text: str = ""
+    console: str = ""
+
+
+Record = Began | Went | Found | Broke
+_ENCODER = msgspec.json.Encoder()
+_DECODER: msgspec.json.Decoder[Record] = msgspec.json.Decoder(Record)
+
+
+class Records(Closing):
+    """A journal that is open for writing, by one process at a time.
+
+    Raises InputError when another one writes to it, StorageError when it cannot be written.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = path.open("a+b")
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise InputError(
+                f"another run writes to {path}", advice="wait until it ends, or name another folder"
+            ) from error
+        except OSError as error:
+            raise StorageError(f"{path}: {error.strerror}", advice="see --results") from error
+        self._mend()
+
+    def _mend(self) -> None:
+        """Cut off half a record, which a run that was killed has left."""
+        self._file.seek(0)
+        raw = self._file.read()
+        whole = raw.rfind(b"\n") + 1
+        if whole < len(raw):
+            self._file.truncate(whole)
+
+    def add(self, record: Record) -> None:
+        """Write one record; it is on disk when this returns."""
+        try:
+            self._file.write(_ENCODER.encode(record) + b"\n")
+            self._file.flush()
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            raise StorageError(
+                f"{self.path}: {error.strerror}", advice="free some space; the run resumes"
+            ) from error
+
+    def close(self) -> None:
+        """Let others write."""
+        self._file.close()
+
+
+def read(path: Path) -> Iterator[Record]:
+    """What a journal holds; nothing where there is none. Raises InputError for what is no record.
+
+    Half a record at its end, of a run that was killed, is passed over.
+    """
+    if not path.is_file():
+        return
+    with path.open("rb") as file:
+        for number, line in enumerate(file, 1):
+            if not line.endswith(b"\n"):
+                return
+            try:
+                if len(line) > LINE:
+                    raise msgspec.DecodeError("too long")
+                yield _DECODER.decode(line)
+            except msgspec.DecodeError as error:
+                raise InputError(
+                    f"{path}:{number}: not a record of lockstep: {error}",
+                    advice="name another folder with --results",
+                ) from error

@@ -1,0 +1,374 @@
+"""The engine of lockstep: what differs is found, made small, named, and met again as known."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import pytest
+from hypothesis import strategies as st
+
+from hostabi import resources
+from hostabi.agent.build import binary
+from hostabi.agent.client import Agent
+from hostabi.agent.local import local_agent
+from hostabi.agent.program import AS_IT_IS, Alteration, Altered, End, Ran, Sandbox
+from hostabi.errors import AgentLostError, CallError, InputError
+from hostabi.packages.cache import Cache
+from hostabi.runs import fuzz_draw, fuzz_records
+from hostabi.runs.fuzz import Fuzz, Plan
+from hostabi.runs.fuzz_causes import OUT, STATE, VALUE, Difference, Spot, alike, read_known, spot
+from hostabi.runs.fuzz_records import Broke, Found, Records, Went
+from hostabi.runs.fuzz_witness import witness
+from hostabi.runs.lockstep import Lockstep
+from hostabi.syscalls import smaller
+from hostabi.syscalls.builder import Builder
+from hostabi.syscalls.cases import Case, Script
+from hostabi.syscalls.table import C, number
+
+NAMES = ("6.1", "6.12")
+
+
+class Locals:
+    """A team of agents on this kernel; ``altered`` is how the second one differs."""
+
+    def __init__(self) -> None:
+        self.stack = ExitStack()
+        self.cache = Cache(resources.cache())
+        self.program = binary("agent", self.cache, alterable=True)
+        self.altered = AS_IT_IS
+        self.replaced: list[str] = []
+        self.agents = {name: self.fresh(name) for name in NAMES}
+
+    def fresh(self, name: str) -> Agent:
+        agent = self.stack.enter_context(local_agent(self.program))
+        if name == NAMES[1]:
+            agent.alter(self.altered)
+        return agent
+
+    def alter(self, alteration: Alteration) -> None:
+        self.altered = alteration
+        self.agents[NAMES[1]].alter(alteration)
+
+    def replace(self, name: str) -> None:
+        self.replaced.append(name)
+        self.agents[name] = self.fresh(name)
+
+    @contextmanager
+    def beside(self, names):
+        yield {name: self.fresh(name) for name in names}
+
+
+@pytest.fixture(scope="module")
+def shared_team() -> Iterator[Locals]:
+    team = Locals()
+    with team.stack:
+        yield team
+
+
+@pytest.fixture
+def team(shared_team: Locals) -> Iterator[Locals]:
+    shared_team.replaced.clear()
+    yield shared_team
+    shared_team.alter(AS_IT_IS)
+
+
+def case(operations) -> Case:
+    script = Script()
+    for name, first, second in operations:
+        if name == "openat":
+            script.call(name, C.AT_FDCWD, script.string("f"), C.O_CREAT | C.O_RDWR | first, 0o600)
+        elif name == "pipe2":
+            room = script.buffer(8)
+            script.call(name, room, first << 9, out=[room])
+        else:
+            script.call(name, first, second)
+    return script.case()
+
+
+CASES = st.lists(
+    st.tuples(
+        st.sampled_from(["dup", "dup2", "close", "openat", "pipe2", "umask", "lseek"]),
+        st.integers(0, 9),
+        st.integers(0, 9),
+    ),
+    min_size=4,
+    max_size=12,
+).map(case)
+
+
+def plan(tmp_path: Path, **rest) -> Plan:
+    settings = {
+        "seed": 7,
+        "sandboxes": {"bare": Sandbox()},
+        "strategies": {"bare": CASES},
+        "lines": {name: name for name in NAMES},
+        "folder": tmp_path,
+        "times": 0,
+    }
+    return Plan(**{**settings, **rest})
+
+
+def explore(team: Locals, made: Plan, programs: int = 600) -> Fuzz:
+    with Records(made.folder / "journal.jsonl") as records:
+        fuzz = Fuzz(team, made, records, team.cache)
+        fuzz.run(120, lambda each: each.count.programs >= programs or bool(each.found))
+    return fuzz
+
+
+ALTERED = [
+    (Alteration(number("dup"), Altered.ERROR, match=errno.EBADF, value=errno.EIO), "dup", 1),
+    (Alteration(number("umask"), Altered.RESULT, value=1), "umask", 1),
+    (Alteration(number("openat"), Altered.FLAG, 2, match=4, value=errno.EINVAL), "openat", 1),
+    (Alteration(number("pipe2"), Altered.OUT, 0, value=1, offset=4), "pipe2", 1),
+    (Alteration(number("lseek"), Altered.ERROR, match=errno.ESPIPE, value=errno.EIO), "lseek", 3),
+]
+
+
+@pytest.mark.parametrize(("alteration", "syscall", "calls"), ALTERED)
+def test_an_alteration_is_found_and_made_small(team, tmp_path, alteration, syscall, calls):
+    team.alter(alteration)
+    fuzz = explore(team, plan(tmp_path))
+    assert fuzz.found
+    for found, built, _ in fuzz.found.values():
+        assert syscall in {step.name for step in built.steps}
+        assert len(built.steps) <= calls
+        assert (tmp_path / "findings" / f"{found.name}.txt").is_file()
+
+
+def test_equal_kernels_do_not_differ(team, tmp_path):
+    fuzz = explore(team, plan(tmp_path))
+    assert fuzz.count.programs >= 600
+    assert fuzz.count.calls > 3000
+    assert (fuzz.found, fuzz.count.unsteady, fuzz.count.broken) == ({}, 0, 0)
+
+
+def test_what_was_found_before_is_known(team, tmp_path):
+    team.alter(ALTERED[0][0])
+    first = explore(team, plan(tmp_path))
+    finds = [each for each in fuzz_records.read(tmp_path / "journal.jsonl") if is_find(each)]
+    assert [each.name for each in finds] == list(first.found)
+    again = explore(team, plan(tmp_path, before=finds), programs=300)
+    assert not again.found
+    assert again.count.known[finds[0].name] > 10
+
+
+def is_find(record) -> bool:
+    return isinstance(record, Found)
+
+
+def test_it_is_confirmed_in_fresh_guests_and_as_a_program(team, tmp_path):
+    """The program runs on the kernel itself, which is not altered: it says so on both sides."""
+    team.alter(ALTERED[0][0])
+    fuzz = explore(team, plan(tmp_path, times=3))
+    ((found, _, _),) = fuzz.found.values()
+    assert (found.confirmed, found.tried) == (3, 3)
+    assert (tmp_path / "findings" / f"{found.name}.c").is_file()
+    assert found.exits == {"6.1": 0, "6.12": 0}
+    assert not found.whole
+
+
+def test_the_ordinary_agent_cannot_be_altered():
+    with local_agent() as agent, pytest.raises(CallError) as caught:
+        agent.alter(ALTERED[0][0])
+    assert caught.value.errno == errno.ENOSYS
+
+
+def test_a_seed_gives_the_same_programs():
+    one = [fuzz_draw.chunk({"a": CASES, "b": CASES}, 3, index) for index in range(3)]
+    for each in reversed(one):
+        again = fuzz_draw.chunk({"a": CASES, "b": CASES}, 3, each.number)
+        assert [c.built.program for c in again.cases] == [c.built.program for c in each.cases]
+        assert again.sandbox == each.sandbox == "ab"[each.number % 2]
+    with fuzz_draw.chunks({"a": CASES, "b": CASES}, 3, 1) as drawn:
+        assert next(drawn).cases[:5] == one[1].cases[:5]
+    other = fuzz_draw.chunk({"a": CASES}, 4, 0)
+    assert [c.built.program for c in other.cases] != [c.built.program for c in one[0].cases]
+
+
+class Dying:
+    """An agent that is lost whenever a program calls lseek."""
+
+    def __init__(self, agent: Agent) -> None:
+        self.agent = agent
+
+    def __getattr__(self, name: str):
+        return getattr(self.agent, name)
+
+    def run(self, programs, sandbox=Sandbox()):
+        return self.collect(self.submit(programs, sandbox))
+
+    def collect(self, pending):
+        answers = self.agent.collect(pending)
+        if any(call.number == number("lseek") for p in pending.programs for call in p.calls):
+            raise AgentLostError("gone", console="BUG")
+        return answers
+
+
+def test_a_guest_that_fails_is_a_find_and_the_run_goes_on(team, tmp_path):
+    team.agents["6.12"] = Dying(team.agents["6.12"])
+    team.fresh, before = lambda name: Dying(Locals.fresh(team, name)), team.fresh
+    try:
+        fuzz = explore(team, plan(tmp_path), programs=200)
+    finally:
+        team.fresh = before
+        team.replace("6.12")
+    assert fuzz.count.programs >= 200
+    assert fuzz.count.broken > 0
+    broke = [each for each in fuzz_records.read(tmp_path / "journal.jsonl") if is_broke(each)]
+    assert all("lseek(" in each.text and each.kernel == "6.12" for each in broke)
+    assert broke[0].console == "BUG"
+    assert not fuzz.found
+
+
+def is_broke(record) -> bool:
+    return isinstance(record, Broke)
+
+
+def test_a_journal_that_was_cut_off_is_mended(tmp_path):
+    path = tmp_path / "journal.jsonl"
+    record = Went(seed=1, next=2, programs=3, calls=4, seconds=5.0)
+    with Records(path) as records:
+        records.add(record)
+        with pytest.raises(InputError, match="another run writes"):
+            Records(path)
+    path.write_bytes(path.read_bytes() + b'{"record":"we')
+    assert list(fuzz_records.read(path)) == [record]
+    with Records(path) as records:
+        records.add(record)
+    assert list(fuzz_records.read(path)) == [record, record]
+    path.write_text('{"record":"other"}\n')
+    with pytest.raises(InputError, match="not a record"):
+        list(fuzz_records.read(path))
+
+
+def ran(*values: int, outputs=(), state: bytes = b"", end: End = End.EXITED, code: int = 0) -> Ran:
+    return Ran(end, code, values, outputs, "", state)
+
+
+def dups(count: int):
+    b = Builder()
+    for _ in range(count):
+        b.call("dup", 0)
+    return b.build()
+
+
+def test_the_first_difference_is_told():
+    built = dups(2)
+    found = spot(built, {"a": ran(3, -9), "b": ran(3, 4)})
+    assert found == Spot(VALUE, 1, "dup", {"a": "EBADF", "b": "ok"})
+    found = spot(built, {"a": ran(3, 4), "b": ran(3, end=End.SIGNALLED, code=31)})
+    assert found == Spot(VALUE, 1, "dup", {"a": "ok", "b": "SIGSYS"})
+    assert spot(built, {"a": ran(3, 4), "b": ran(3, 4)}) is None
+    found = spot(built, {"a": ran(3, 4, state=b"fd 3: x flags=1"), "b": ran(3, 4, state=b"")})
+    assert (found.kind, found.item) == (STATE, "fd")
+    left = {
+        "a": b"Umask: 0022\nfile /a: mode=1 size=2",
+        "b": b"Umask: 0022\nfile /a: mode=1 size=3",
+    }
+    found = spot(built, {name: ran(3, 4, state=raw) for name, raw in left.items()})
+    assert (found.item, found.outcomes) == ("file", {"a": "size=2", "b": "size=3"})
+
+
+def test_fields_that_differ_are_named():
+    b = Builder()
+    limit = b.room("struct rlimit64")
+    b.call("prlimit64", 0, C.RLIMIT_NOFILE, 0, limit, out=[limit])
+    built = b.build()
+    raws = {"a": (1).to_bytes(8, "little") * 2, "b": (1).to_bytes(8, "little") + bytes(8)}
+    found = spot(built, {name: ran(0, outputs=(raw,)) for name, raw in raws.items()})
+    assert (found.kind, found.outcomes) == (OUT, {"a": "rlim_max=0x1", "b": "rlim_max=0x0"})
+
+
+def test_outcomes_are_alike_whatever_the_numbers():
+    assert alike(VALUE, {"a": "3", "b": "4"}, {"a": "7", "b": "8"})
+    assert not alike(VALUE, {"a": "3", "b": "4"}, {"a": "7", "b": "7"})
+    assert not alike(VALUE, {"a": "3", "b": "3"}, {"a": "7", "b": "8"})
+    assert not alike(VALUE, {"a": "EIO", "b": "ok"}, {"a": "ok", "b": "EIO"})
+    assert alike(OUT, {"a": "x=0x1", "b": "x=0x2"}, {"a": "x=0x3", "b": "x=0x4"})
+    assert not alike(OUT, {"a": "x=0x1", "b": "x=0x2"}, {"a": "y=0x3", "b": "y=0x4"})
+
+
+def test_a_known_difference_is_pinned():
+    b = Builder()
+    b.call("openat", C.AT_FDCWD, b.string("f"), C.O_CREAT | 0x80, 0o600)
+    built = b.build()
+    lines = {"old": "6.1", "mid": "6.6", "new": "6.12"}
+    found = Spot(VALUE, 0, "openat", {"old": "EINVAL", "mid": "EINVAL", "new": "ok"})
+    outcomes = {"6.1": "EINVAL", "6.12": "ok"}
+    assert Difference("openat", VALUE, outcomes, "2=0x80").explains(built, found, lines)
+    assert Difference("openat", VALUE, outcomes).explains(built, found, lines)
+    for other in (
+        Difference("openat", VALUE, outcomes, "2=0x100"),
+        Difference("openat2", VALUE, outcomes),
+        Difference("openat", VALUE, {"6.1": "EINVAL", "6.6": "ok"}),
+        Difference("openat", VALUE, {"6.1": "EPERM", "6.12": "ok"}),
+        Difference("openat", OUT, outcomes),
+    ):
+        assert not other.explains(built, found, lines)
+
+
+def test_the_file_of_known_differences(tmp_path):
+    path = tmp_path / "lockstep.toml"
+    good = """
+[[cause]]
+reason = "it was changed for a reason"
+citation = 'commit 0123456789ab ("a subject")'
+differences = [
+  { syscall = "dup", kind = "value", outcomes = { "5.10" = "EBADF", "6.1" = "ok" } },
+]
+"""
+    path.write_text(good)
+    (known,) = read_known(path)
+    assert known.difference.outcomes == {"5.10": "EBADF", "6.1": "ok"}
+    for bad in (
+        good.replace("commit 0", "seen in 0"),
+        good.replace('"EBADF"', '"ok"'),
+        good.replace("it was changed for a reason", "so"),
+        good.replace("kind", "sort"),
+    ):
+        path.write_text(bad)
+        with pytest.raises(InputError, match=r"lockstep\.toml"):
+            read_known(path)
+
+
+def test_a_program_without_a_call_renumbers_the_others():
+    b = Builder()
+    first = b.call("dup", 0)
+    second = b.call("dup", 1)
+    b.call("dup2", second, first)
+    room = b.buffer(8)
+    b.call("pipe2", room, 0, out=[room])
+    built = smaller.without(b.build(), {0})
+    assert str(built) == "0: dup(1)\n1: dup2(r0, -1)\n2: pipe2(" + str(room.text) + ", 0)"
+    assert built.program.outputs[0].call == 2
+    assert smaller.needed(b.build(), 2) == {0, 1, 2}
+
+
+def test_numbers_become_plainer_one_by_one():
+    b = Builder()
+    how = b.struct("struct open_how", flags=5, resolve=8)
+    b.call("openat2", 0, b.string("f"), how, 24)
+    shown = {str(each) for each in smaller.plainer(b.build())}
+    assert '0: openat2(0, "f", {resolve=0x8}, 24)' in shown
+    assert '0: openat2(0, "f", {flags=0x4, resolve=0x8}, 24)' in shown
+    assert any(text.endswith(", 16)") for text in shown)
+
+
+@pytest.mark.parametrize(
+    ("line", "call"),
+    [
+        ("fd 3: x", "fcntl"),
+        ("file /a: x", "newfstatat"),
+        ("Umask: 0", "umask"),
+        ("limit 7: 1", "prlimit64"),
+    ],
+)
+def test_what_is_left_is_seen_by_calls(team, line, call):
+    built = witness(dups(1), line)
+    assert built.steps[1].name == call
+    (rans,) = Lockstep(team.agents).run([built.program])
+    assert all(each.end is End.EXITED for each in rans.values())
+    assert witness(dups(1), "mount: / /x") is None
