@@ -261,7 +261,7 @@ def test_start_boots_when_the_state_is_damaged(
 ) -> None:
     act(monkeypatch, "serve")
     packages = Packages(Cache(tmp_path / "cache"), Mirror(None))
-    monkeypatch.setattr(machines, "guest_image", lambda *_: plan.image)
+    monkeypatch.setattr(machines, "guest_image", lambda *_, **__: plan.image)
     monkeypatch.setattr(machines.emulator, "find", lambda _: plan.emulator)
 
     def start(said: Said) -> bool:
@@ -288,7 +288,7 @@ def test_a_guest_that_is_not_complete_is_not_saved(
 ) -> None:
     act(monkeypatch, mode)
     packages = Packages(Cache(tmp_path / "cache"), Mirror(None))
-    monkeypatch.setattr(machines, "guest_image", lambda *_: plan.image)
+    monkeypatch.setattr(machines, "guest_image", lambda *_, **__: plan.image)
     monkeypatch.setattr(machines.emulator, "find", lambda _: plan.emulator)
     said = Said()
     with pytest.raises(InputError if mode == "small" else MachineError):
@@ -462,7 +462,9 @@ def test_a_kvm_that_does_not_run_kernels(
     packages = Packages(Cache(tmp_path / "cache"), Mirror(None))
     seen: list[Variant] = []
 
-    def made(_build: Build, _packages: Packages, variant: Variant, *_: object) -> GuestImage:
+    def made(
+        _build: Build, _packages: Packages, variant: Variant, *_: object, **__: object
+    ) -> GuestImage:
         seen.append(variant)
         return plan.image
 

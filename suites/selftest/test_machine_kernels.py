@@ -229,7 +229,7 @@ def test_an_initramfs_that_was_cut_off(
         )
     made = guest_image(build, packages, Variant(memory=320), extra={"large": large})
     assert made.key != plain.key
-    monkeypatch.setattr(machines, "guest_image", lambda *_: made)
+    monkeypatch.setattr(machines, "guest_image", lambda *_, **__: made)
     lost = "/large" if lines < 0 else "/hostabi/boot"
     with pytest.raises(InputError, match=f"lacks {lost}; .*cut") as caught:
         start(build, packages, variant=Variant(memory=320), accel="tcg")
@@ -242,7 +242,9 @@ def test_a_disk_that_does_not_come(
     monkeypatch.setattr(image, "_PATIENCE", 1000)
     made = guest_image(build, packages, extra={"note": Path(__file__)})
     monkeypatch.setattr(
-        machines, "guest_image", lambda *_: dataclasses.replace(made, disks=(), key="no disks")
+        machines,
+        "guest_image",
+        lambda *_, **__: dataclasses.replace(made, disks=(), key="no disks"),
     )
     with pytest.raises(MachineError, match="disk modules at /lib/modules: No such device"):
         start(build, packages, accel="tcg", warm=False)

@@ -138,7 +138,8 @@ class Fuzz:
 
     def run(self, seconds: float, enough: Callable[[Fuzz], bool] = lambda _: False) -> Count:
         """Explore for about so long, or until it is ``enough``, then confirm what was found."""
-        until = time.monotonic() + seconds
+        self.count.began = time.monotonic()
+        until = self.count.began + seconds
         with (
             self._progress.task("lockstep") as task,
             fuzz_draw.chunks(self.plan.strategies, self.plan.seed, self.plan.start) as chunks,
