@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 import pytest
 
-from hostabi import pytest_broken, pytest_replay
+from hostabi import pytest_broken, pytest_engines, pytest_replay
 from hostabi.errors import HostabiError, InputError
 from hostabi.kernels.identity import RUNNING, is_running
 from hostabi.model import Outcome
@@ -57,7 +57,7 @@ _MARKERS = (
 _LOST = pytest.StashKey[bool]()
 _SPECS = pytest.StashKey[tuple[str, ...]]()
 _RUNTIMES = pytest.StashKey[tuple[str, ...]]()
-_USES_RUNTIMES = pytest.StashKey[bool]()
+_USED = pytest.StashKey[frozenset[str]]()
 _PR_SET_PDEATHSIG = 1
 
 
@@ -67,8 +67,9 @@ def unsupported(reason: str) -> NoReturn:
 
 
 def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginManager) -> None:
-    """Add hostabi's options, and the plugin that tries the tests themselves."""
+    """Add hostabi's options, and the plugins that try the tests themselves, and engines."""
     pluginmanager.register(pytest_broken, "hostabi-broken")
+    pluginmanager.register(pytest_engines, "hostabi-engines")
     group = parser.getgroup("hostabi", "kernels under test")
     group.addoption(
         "--kernel",
@@ -199,7 +200,10 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
             "kernel_spec", specs, scope="session", ids=[Path(spec).name for spec in specs]
         )
     if "runtime_name" in metafunc.fixturenames:
-        names = config.stash[_RUNTIMES] or _default_runtimes(short=config.getoption("--short"))
+        if pytest_engines.FIXTURE in metafunc.fixturenames:
+            names: tuple[str, ...] = pytest_engines.names(config) or ("none",)  # left out then
+        else:
+            names = config.stash[_RUNTIMES] or _default_runtimes(short=config.getoption("--short"))
         metafunc.parametrize(
             "runtime_name", names, scope="session", ids=[Path(name).name for name in names]
         )
@@ -223,8 +227,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if left_out:
         config.hook.pytest_deselected(items=left_out)
         items[:] = [item for item in items if wanted(item)]
-    uses = any("runtime_name" in getattr(item, "fixturenames", ()) for item in items)
-    config.stash[_USES_RUNTIMES] = uses
+    used = frozenset(name for item in items for name in getattr(item, "fixturenames", ()))
+    config.stash[_USED] = used & {"runtime", pytest_engines.FIXTURE}
 
 
 @pytest.hookimpl(wrapper=True)
@@ -324,13 +328,19 @@ def _guests(config: pytest.Config) -> Guests:
 
 
 def _disks(config: pytest.Config) -> tuple[Disk, ...]:
-    """The runtimes' trees, when a test of this session uses one."""
-    if not config.stash.get(_USES_RUNTIMES, False):
+    """The trees of runtimes and of engines, when a test of this session uses them."""
+    used = config.stash.get(_USED, frozenset())
+    if not used:
         return ()
-    from hostabi.oci.disk import runtimes_disk  # noqa: PLC0415
+    from hostabi.oci.disk import engines_disk, runtimes_disk  # noqa: PLC0415
 
-    named = config.stash[_RUNTIMES]
-    return (runtimes_disk(_guests(config).packages, named),)
+    packages, named = _guests(config).packages, config.stash[_RUNTIMES]
+    disks = []
+    if "runtime" in used:
+        disks.append(runtimes_disk(packages, named))
+    if pytest_engines.FIXTURE in used:
+        disks.append(engines_disk(packages, pytest_engines.names(config)))
+    return tuple(disks)
 
 
 def _default_runtimes(*, short: bool) -> tuple[str, ...]:

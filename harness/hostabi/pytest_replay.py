@@ -47,16 +47,23 @@ def tell(item: pytest.Item, report: pytest.TestReport) -> None:
 
 def _replay(item: pytest.Item) -> Replay | None:
     from hostabi.oci.driver import Runtime  # noqa: PLC0415
+    from hostabi.oci.engine import Engine  # noqa: PLC0415
     from hostabi.oci.replay import Replay  # noqa: PLC0415
 
     values = getattr(item, "funcargs", {})
-    runtime, kernel = values.get("runtime"), values.get("kernel")
-    if not isinstance(runtime, Runtime) or kernel is None or not runtime.agent.events:
+    kernel = values.get("kernel")
+    pair = values.get("runtime") or values.get("engine")
+    if kernel is None or not isinstance(pair, Runtime | Engine) or not pair.agent.events:
         return None
+    if isinstance(pair, Engine):
+        runtime, engine = "", pair.name
+    else:
+        runtime, engine = str(pair.entry.local or pair.name), ""
     return Replay(
         build=kernel.name,
-        runtime=str(runtime.entry.local or runtime.name),
+        runtime=runtime,
+        engine=engine,
         test=cell_name(item),
         variant=variant(item),
-        events=tuple(runtime.agent.events),
+        events=tuple(pair.agent.events),
     )

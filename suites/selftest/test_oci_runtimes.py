@@ -10,7 +10,7 @@ import pytest
 from hostabi import resources
 from hostabi.agent.records import Completed
 from hostabi.errors import CallError, GuestHangError, InputError, MachineError
-from hostabi.oci import actions, bundle, disk, runtimes
+from hostabi.oci import actions, bundle, disk, engines, runtimes
 from hostabi.oci.deviations import known
 from hostabi.oci.driver import ContainerError, Runtime
 from hostabi.oci.log import Log
@@ -188,7 +188,7 @@ def test_specification_version() -> None:
 
 def test_deviations_name_what_exists() -> None:
     """Each names tests and runtimes that are there, or whole builds, and who says so."""
-    names = set(runtimes.catalogue())
+    names = {*runtimes.catalogue(), *engines.catalogue()}
     for deviation in known():
         file, _, function = deviation.test.partition("::")
         source = (resources.suites() / file).read_text()

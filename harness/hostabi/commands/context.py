@@ -83,9 +83,11 @@ class Context:
         options: argparse.Namespace,
         *,
         runtimes: Sequence[str] | None = None,
+        engines: Sequence[str] | None = None,
         alterable: bool = False,
     ) -> Iterator[Guests]:
-        """Guests; with the runtimes' disk if ``runtimes`` are given. All are gone afterwards.
+        """Guests; with the disks of ``runtimes`` and ``engines`` that are given. All are gone
+        afterwards.
 
         ``alterable`` gives them the agent's build for tests.
         """
@@ -96,9 +98,10 @@ class Context:
         given = vars(options)
 
         def disks() -> list[Disk]:
-            from hostabi.oci.disk import runtimes_disk
+            from hostabi.oci.disk import engines_disk, runtimes_disk
 
-            return [runtimes_disk(packages, runtimes or ())]
+            first = [] if runtimes is None else [runtimes_disk(packages, runtimes)]
+            return [*first, *([] if engines is None else [engines_disk(packages, engines)])]
 
         with Guests(
             packages,
@@ -108,7 +111,7 @@ class Context:
             modules=_path(given.get("modules")),
             config=_path(given.get("config")),
             lock=read_lock() if given.get("locked") else None,
-            disks=disks if runtimes is not None else tuple,
+            disks=disks,
             progress=self.progress,
             alterable=alterable,
         ) as guests:

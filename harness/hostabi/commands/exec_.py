@@ -50,7 +50,7 @@ def run(options: argparse.Namespace, context: Context) -> int:
         raise InputError("--replay needs a guest", advice="name a line such as 6.12")
     stdin = b"" if sys.stdin is None or sys.stdin.isatty() else sys.stdin.buffer.read()
     with (
-        context.guests(options, runtimes=asked.disk) as guests,
+        context.guests(options, runtimes=asked.runtimes, engines=asked.engines) as guests,
         guests.agent(options.kernel, asked.variant) as agent,
     ):
         argv = lay(agent, asked).decode().split() or argv

@@ -16,9 +16,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Chosen:
-    """What the options ask for: ``disk`` names runtimes beside the usual ones, None for no disk."""
+    """What the options ask for: disks with these runtimes, beside the usual ones, and with these
+    engines; None for no such disk."""
 
-    disk: tuple[str, ...] | None
+    runtimes: tuple[str, ...] | None
+    engines: tuple[str, ...] | None = None
     variant: Variant = Variant()
     replay: Replay | None = None
 
@@ -40,7 +42,9 @@ def chosen(options: argparse.Namespace) -> Chosen:
     if options.replay is None:
         return Chosen(() if options.runtimes else None)
     replay = load(options.replay)
-    return Chosen((replay.runtime,), replay.variant, replay)
+    if replay.engine:
+        return Chosen(None, (replay.engine,), replay.variant, replay)
+    return Chosen((replay.runtime,), None, replay.variant, replay)
 
 
 def lay(agent: Agent, asked: Chosen) -> bytes:

@@ -42,6 +42,7 @@ def add(parsers: Parsers, shared: argparse.ArgumentParser) -> None:
     parser.add_argument("kernels", nargs="*", metavar="KERNEL", help="line, version, path, running")
     parser.add_argument("--suite", action="append", choices=("syscalls", "conformance", "surfaces"))
     parser.add_argument("--runtime", action="append", default=[], help="OCI runtime or path to one")
+    parser.add_argument("--engine", action="append", default=[], help="container engine")
     parser.add_argument("--short", action="store_true", help="few examples, no slow tests")
     parser.add_argument("--no-captures", action="store_true", help="run the suites only")
     parser.add_argument("--no-suites", action="store_true", help="capture and compare only")
@@ -90,6 +91,8 @@ def _options(options: argparse.Namespace, specs: tuple[str, ...]) -> Options:
     arguments = ["--short"] if options.short else []
     for name in options.runtime:
         arguments += ["--runtime", name]
+    for name in options.engine:
+        arguments += ["--engine", name]
     return plan.Options(
         specs=specs,
         suites=() if options.no_suites else tuple(options.suite or plan.SUITES),

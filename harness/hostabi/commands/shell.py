@@ -50,7 +50,7 @@ def run(options: argparse.Namespace, context: Context) -> int:
         raise InputError("shell needs a terminal", advice="use `hostabi exec KERNEL -- COMMAND`")
     replay = chosen(options)
     with (
-        context.guests(options, runtimes=replay.disk) as guests,
+        context.guests(options, runtimes=replay.runtimes, engines=replay.engines) as guests,
         guests.machine(options.kernel, replay.variant) as machine,
     ):
         typed = lay(machine.agent, replay)

@@ -1,7 +1,8 @@
-"""The read-only disk with the runtimes' trees and the containers' root file system.
+"""The read-only disks with the trees of runtimes and of engines, and what containers are made of.
 
-In a guest it is mounted at /runtimes: one folder for each runtime, entered as
-its root, and ``rootfs``, which is copied for each container.
+In a guest the first is mounted at /runtimes: one folder for each runtime, entered as
+its root, and ``rootfs``, which is copied for each container. The second is mounted
+at /engines: one folder for each engine, ``image``, that root as an OCI layout, and the probe.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from pathlib import Path
 from hostabi.agent.build import binary
 from hostabi.errors import ArchiveError, InputError
 from hostabi.guest.disk import SUITE, Disk, Entry, ext4_image, folder_entries
-from hostabi.oci import runtimes
+from hostabi.oci import engines, layout, runtimes
 from hostabi.oci.runtimes import MOUNT, ROOTFS
 from hostabi.packages.context import Packages
 from hostabi.packages.tree import Tree
@@ -25,6 +26,9 @@ _VERSION = 1
 
 # Documentation, translations and character sets: most of a tree, and no runtime's business.
 _UNUSED = ("usr/share/", "usr/lib/x86_64-linux-gnu/gconv/", "usr/include/")
+
+# But this is: what an engine lets containers do (containers.conf(5), seccomp.json(5)).
+_POLICIES = ("usr/share/containers",)
 
 _FOLDER = stat.S_IFDIR | 0o755
 _FILE = stat.S_IFREG | 0o644
@@ -76,6 +80,40 @@ def runtimes_disk(packages: Packages, specs: Sequence[str] = ()) -> Disk:
     key = digest.hexdigest()
     image = ext4_image(packages, entries, key=key, label="runtimes")
     return Disk("runtimes", image, MOUNT)
+
+
+def engines_disk(packages: Packages, names: Sequence[str]) -> Disk:
+    """The disk with these engines, made once and kept in the cache.
+
+    Raises InputError for an unknown engine and PackageError when one cannot be had.
+    """
+    found = [engines.find(name) for name in names]
+    trees = {
+        entry.name: packages.tree(entry.packages, entry.suite, exclude=entry.excluded)
+        for entry in found
+    }
+    busybox = packages.tree(["busybox-static"], SUITE)
+    probe = binary("probe", packages.cache)
+
+    def entries(_work: Path) -> Iterator[Entry]:
+        for name, tree in trees.items():
+            yield Entry(name, _FOLDER)
+            for each in folder_entries(tree.root):
+                if not each.name.startswith(_UNUSED) or each.name.startswith(_POLICIES):
+                    yield _below(name, each)
+        yield Entry("probe", _PROGRAM, probe)
+        yield Entry(engines.IMAGE, _FOLDER)
+        files = rootfs_entries(probe, busybox.root)
+        command = ("/probe", "report")
+        for each in layout.layout_entries(files, command=command):
+            yield _below(engines.IMAGE, each)
+
+    digest = hashlib.sha256(repr((_VERSION, busybox.key)).encode())
+    digest.update(probe.read_bytes())
+    for name, tree in trees.items():
+        digest.update(f"{name} {tree.key}\n".encode())
+    image = ext4_image(packages, entries, key=digest.hexdigest(), label="engines")
+    return Disk("engines", image, engines.MOUNT)
 
 
 def tree_entries(entry: runtimes.Entry, tree: Path) -> Iterator[Entry]:

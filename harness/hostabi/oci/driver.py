@@ -79,6 +79,11 @@ class Step:
         return decode(self.done.stdout)
 
     @property
+    def text(self) -> str:
+        """Its standard output."""
+        return self.done.stdout.decode("utf-8", "replace")
+
+    @property
     def complaint(self) -> str:
         """The last line of its standard error, else how it ended."""
         said = self.done.stderr.decode("utf-8", "replace").strip()
@@ -194,7 +199,7 @@ class Container:
     def ready(self) -> None:
         """Until the probe inside waits for its signal; see :func:`hostabi.oci.actions.signal`."""
         argv = ["/bin/busybox", "cat", f"{self.folder}/rootfs/ready"]
-        step = _step(argv, self.runtime.agent.command(argv, timeout=_SECONDS))
+        step = stepped(argv, self.runtime.agent.command(argv, timeout=_SECONDS))
         if not step.ok:
             raise ContainerError(f"the probe in {self.id} does not come to wait\n{step}")
 
@@ -272,12 +277,12 @@ class Runtime:
         done = self.agent.command(
             list(argv), root=f"{self.trees}/{self.name}", timeout=_SECONDS, limit=limit
         )
-        return _step(argv, done)
+        return stepped(argv, done)
 
     def probe(self, *words: str) -> Step:
         """Run the probe beside the containers, in the guest itself."""
         argv = (f"{self.trees}/{ROOTFS}/probe", *words)
-        return _step(argv, self.agent.command(list(argv), timeout=_SECONDS))
+        return stepped(argv, self.agent.command(list(argv), timeout=_SECONDS))
 
     @contextmanager
     def listener(self, name: str) -> Iterator[Listener]:
@@ -400,7 +405,7 @@ class Runtime:
         done = self.agent.command(
             argv, root=f"{self.trees}/{self.name}", timeout=_SECONDS, env=environment
         )
-        step = _step(argv, done)
+        step = stepped(argv, done)
         said = self.agent.read(f"{folder}/output", _ANSWERS) if step.ok else b""
         self._discard(identifier, gone=False)
         return Visit(config, step, said)
@@ -459,11 +464,11 @@ class Runtime:
             self.agent.command(["/bin/busybox", "sh", "-c", script], timeout=_SECONDS)
 
 
-def _step(argv: Sequence[str], done: Completed) -> Step:
+def stepped(argv: Sequence[str], done: Completed, seconds: float = _SECONDS) -> Step:
     """A command that ended. Raises GuestHangError for one that did not: nothing is known of it."""
     step = Step(tuple(argv), done)
     if done.timed_out:
-        raise GuestHangError(f"no end within {_SECONDS:g} s, before emulation's factor:\n{step}")
+        raise GuestHangError(f"no end within {seconds:g} s, before emulation's factor:\n{step}")
     return step
 
 

@@ -61,21 +61,25 @@ exec "$@"
 
 
 class Replay(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What a test asked of a guest until it failed. ``runtime`` is a name or a binary's path."""
+    """What a test asked of a guest until it failed.
+
+    ``runtime`` is a name or a binary's path, and empty where there is an ``engine``.
+    """
 
     build: str
     runtime: str
     test: str
     variant: Variant
     events: tuple[Event, ...]
+    engine: str = ""
     schema: int = SCHEMA
 
     @property
     def name(self) -> str:
         """Of its file: readable, and the same for each run of the test on this pair."""
-        words = (self.build, Path(self.runtime).name, self.test.partition("/")[2])
+        words = (self.build, self.engine or Path(self.runtime).name, self.test.partition("/")[2])
         plain = re.sub(r"[^A-Za-z0-9.~-]+", "-", "-".join(words)).strip("-")[:_NAME]
-        whole = repr((self.build, self.runtime, self.test, self.variant))
+        whole = repr((self.build, self.engine or self.runtime, self.test, self.variant))
         return f"{plain}-{hashlib.sha256(whole.encode()).hexdigest()[:6]}.json"
 
     def save(self, folder: Path) -> Path:
@@ -93,7 +97,8 @@ class Replay(msgspec.Struct, frozen=True, omit_defaults=True):
 
     def script(self) -> str:
         """The shell script."""
-        lines = [f"# {self.test}, {self.runtime} on {self.build}", f"cd {PLACE}"]
+        pair = f"{self.engine or self.runtime} on {self.build}"
+        lines = [f"# {self.test}, {pair}", f"cd {PLACE}"]
         for number, event in enumerate(self.events):
             lines += ["echo", f"echo {shlex.quote(_heading(event))}", *_lines(number, event)]
         return "\n".join(lines) + "\n"

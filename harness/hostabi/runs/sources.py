@@ -27,10 +27,10 @@ SHORT = "-short"
 _PACKAGE = Path(__file__).resolve().parent.parent
 _NOT_MEASURING = frozenset(("cli.py", "commands", "diff", "results", "data"))
 """Also ``data``: what a wheel has in it is looked at where it lies."""
-_CONTAINERS = frozenset(("oci", "pytest_broken.py"))
-_TESTS = frozenset(("pytest_plugin.py", "pytest_journal.py", "pytest_broken.py"))
+_CONTAINERS = frozenset(("oci", "pytest_broken.py", "pytest_engines.py", "pytest_replay.py"))
+_TESTS = _CONTAINERS | {"pytest_plugin.py", "pytest_journal.py"}
 _WITHOUT = {
-    CAPTURES: _CONTAINERS | _TESTS,
+    CAPTURES: _TESTS,
     "surfaces": _CONTAINERS,
     "syscalls": _CONTAINERS | {"surfaces"},
     "conformance": frozenset(("surfaces", "syscalls/descriptions")),
@@ -40,7 +40,8 @@ SUITES = tuple(part for part in _WITHOUT if part != CAPTURES)
 """The parts that are suites."""
 _PROBE = "probe"
 """How the sources of the program begin that looks from inside containers."""
-_RUNTIMES = "runtimes.toml"
+_PAIRED = ("runtimes.toml", "engines.toml")
+"""What kernels are paired with."""
 
 
 @functools.cache
@@ -79,8 +80,9 @@ def _files(part: str) -> Iterator[tuple[Path, Path]]:
     suites = resources.suites()
     for path in _below(suites if part == OTHER else suites / part):
         yield suites, path
-    if with_probe and (data := resources.kernels() / _RUNTIMES).is_file():
-        yield data.parent, data
+    for name in _PAIRED if with_probe else ():
+        if (data := resources.kernels() / name).is_file():
+            yield data.parent, data
 
 
 def _below(folder: Path) -> Iterator[Path]:
