@@ -63,7 +63,7 @@ def test_one_reason_is_one_line(tmp_path: Path) -> None:
     ) in page
     assert page.count("does not claim") == 2  # and once where crun has gained it
     assert "[conformance](conformance.md)" in (tmp_path / "README.md").read_text()
-    assert conformance_page.lines(Grid(shown), 100) == [
+    assert conformance_page.lines(Grid(shown), 100, tmp_path) == [
         "conformance: reasons 1 for n/a are in conformance.md"
     ]
 
@@ -114,7 +114,7 @@ def test_what_only_reads_alike_is_told_apart() -> None:
         *over("runc", CGROUPS, Outcome.FAIL, reason=reason),
         *over("runc", EXEC, Outcome.FAIL, reason=reason),
     )
-    assert len(conformance_page.lines(shown, 100)) == 2
+    assert len(conformance_page.lines(shown, 100, Path())) == 2
 
 
 def test_a_failure_of_each_kind_can_be_run_again(tmp_path: Path) -> None:
@@ -127,6 +127,8 @@ def test_a_failure_of_each_kind_can_be_run_again(tmp_path: Path) -> None:
     )
     page = conformance_page.write(shown, "")[conformance_page.PAGE]
     assert "(runc on all kernels): no ([replay](replays/a.json))" in page
+    again = f"  hostabi shell {OLD} --replay {tmp_path}/replays/a.json"
+    assert conformance_page.lines(shown, 100, tmp_path)[1:] == [again]
     (tmp_path / "replays").mkdir()
     (tmp_path / "replays" / "old.json").write_text("{}")
     linked = [tmp_path / name for name in conformance_page.replays(shown)]

@@ -111,7 +111,7 @@ def show(folder: Path, contents: Contents, compared: list[Verdict], progress: Pr
     width = terminal.width()
     parts = [tables.kernels(results), tables.matrix(results, width=width)]
     remarks = tables.remarks(results, width=width, without=conformance.SUITE)
-    remarks += conformance_page.lines(conformance.Grid(results), width)
+    remarks += conformance_page.lines(conformance.Grid(results), width, folder)
     parts += ["\n".join(remarks)] if remarks else []
     if compared:
         parts.append(deltas.summary(compared))

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import shlex
 import textwrap
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from tabulate import tabulate
 
@@ -28,7 +30,7 @@ REPLAYS = "replays"
 
 _AGAIN = (
     "A replay has the bundles, the command lines and the outputs of one such failure."
-    " `hostabi shell KERNEL --replay FILE` runs it again in a guest of any kernel."
+    " `hostabi shell KERNEL --replay FILE` runs it again in a guest, of any kernel."
 )
 _AXES = (
     "`broke`: passed on the older side and fails on the newer one. `fixed`: the other way round."
@@ -42,21 +44,32 @@ def write(grid: Grid, marks: str) -> dict[str, str]:
     return {PAGE: _story(grid, marks), TESTS: _tests(grid, marks)}
 
 
-def lines(grid: Grid, width: int) -> list[str]:
-    """What a terminal shows of what did not pass: open failures, and how much the page has."""
+def lines(grid: Grid, width: int, folder: Path) -> list[str]:
+    """What a terminal shows of what did not pass: open failures, and how much the page has.
+
+    Below each failure is the command that runs it again; ``folder`` is where the pages lie.
+    """
     reasons = _reasons(grid)
-    told = [
-        f"{reason.mark}: {phrases.titles(map(conformance.title, cells), phrases.FEW)}"
-        f" ({_where(grid, cells)}): {reason.text}"
-        for reason, cells in reasons.items()
-        if reason.mark in _OPEN
-    ]
-    told = [textwrap.shorten(line, width, placeholder=" ...") for line in told]
+    told = []
+    for reason, cells in reasons.items():
+        if reason.mark in _OPEN:
+            titles = phrases.titles(map(conformance.title, cells), phrases.FEW)
+            line = f"{reason.mark}: {titles} ({_where(grid, cells)}): {reason.text}"
+            told.append(textwrap.shorten(line, width, placeholder=" ..."))
+            told += _again(cells, folder)
     counts = Counter(reason.mark for reason in reasons if reason.mark not in _OPEN)
     if counts:
         parts = " and ".join(f"{count} for {mark}" for mark, count in counts.items())
         told.append(f"{conformance.SUITE}: reasons {parts} are in {PAGE}")
     return told
+
+
+def _again(cells: Iterable[TestCell], folder: Path) -> list[str]:
+    example = _example(cells)
+    if example is None:
+        return []
+    path = folder / REPLAYS / Path(example.replay).name
+    return [f"  {shlex.join(['hostabi', 'shell', example.build, '--replay', str(path)])}"]
 
 
 @dataclass(frozen=True)
@@ -124,8 +137,7 @@ def _line(grid: Grid, reason: _Reason, cells: Sequence[TestCell]) -> str:
     example = _example(cells)
     link = ""
     if example:
-        name = example.replay.rpartition("/")[2]
-        link = f" ([replay]({REPLAYS}/{name}))"
+        link = f" ([replay]({REPLAYS}/{Path(example.replay).name}))"
     return f"- **{titles}** ({_where(grid, cells)}): {reason.text}{link}"
 
 
