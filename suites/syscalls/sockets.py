@@ -4,20 +4,15 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from hostabi.agent.program import Result, Sandbox, Store
+from hostabi.agent.program import Result, Store
 from hostabi.syscalls.builder import Number, Ref, Slot, Value
-from hostabi.syscalls.cases import Script, plain_sandbox
+from hostabi.syscalls.cases import Script
 from hostabi.syscalls.table import C
 
 SHUT_RD, SHUT_WR, SHUT_RDWR = range(3)
 """shutdown(2); the C library's numbers."""
 NOW = C.MSG_DONTWAIT | C.MSG_NOSIGNAL
 LOOPBACK = {C.AF_INET: bytes([127, 0, 0, 1]), C.AF_INET6: bytes(15) + b"\1"}
-
-
-def own_network() -> Sandbox:
-    """A network of the program's own, in a user namespace so that nobody needs be root."""
-    return replace(plain_sandbox(), namespaces=C.CLONE_NEWUSER | C.CLONE_NEWNET)
 
 
 def address(family: int, host: bytes, port: int) -> bytes:

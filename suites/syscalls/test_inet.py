@@ -7,15 +7,14 @@ from dataclasses import dataclass
 
 from hypothesis import given
 from hypothesis import strategies as st
-from sockets import LOOPBACK, NOW, SHUT_WR, Talk, address, own_network
+from isolation import FEW, own_network
+from sockets import LOOPBACK, NOW, SHUT_WR, Talk, address
 
 from hostabi.syscalls.builder import Ref, Slot, Value
 from hostabi.syscalls.cases import Case, batches, hold
 from hostabi.syscalls.strategies import pattern
 from hostabi.syscalls.table import C
 
-FEW = 4
-"""Cases of a batch, as each makes a network."""
 ANY = {C.AF_INET: bytes(4), C.AF_INET6: bytes(16)}
 
 family = st.sampled_from([C.AF_INET, C.AF_INET6])

@@ -6,15 +6,14 @@ import errno
 
 from hypothesis import given
 from hypothesis import strategies as st
-from sockets import LOOPBACK, NOW, Talk, address, own_network
+from isolation import FEW, own_network
+from sockets import LOOPBACK, NOW, Talk, address
 
 from hostabi.syscalls.builder import Ref, Slot, Value
 from hostabi.syscalls.cases import Case, batches, hold, long_lists
 from hostabi.syscalls.strategies import pattern
 from hostabi.syscalls.table import C
 
-FEW = 4
-"""Cases of a batch, as each makes a network."""
 HEAD = 16
 """Bytes of struct nlmsghdr."""
 ROOM = 4096

@@ -133,6 +133,14 @@ def _packet(b: Builder) -> Ref:
     return b.call("socket", C.AF_PACKET, C.SOCK_RAW, 0)
 
 
+def _mqueue(b: Builder) -> Ref:
+    attributes = b.struct("struct mq_attr", mq_maxmsg=1, mq_msgsize=1)
+    name = b.string("hostabi")
+    fd = b.call("mq_open", name, C.O_CREAT | C.O_RDWR, 0o600, attributes)
+    b.call("mq_unlink", name)
+    return b.call("mq_getsetattr", fd, 0, attributes)
+
+
 def _root(b: Builder) -> Ref:
     """Programs that become other users; those of ``--kernel running`` cannot."""
     return b.call("setresuid", 1, 1, 1)
@@ -159,6 +167,7 @@ PROBES: tuple[Probe, ...] = (
     Probe("pkeys", _pkeys),
     Probe("fanotify", _fanotify),
     Probe("packet", _packet),
+    Probe("mqueue", _mqueue),
     Probe("root", _root),
     Probe("attributes:user", _user_attributes),
 )
