@@ -198,7 +198,7 @@ class Semaphores(Script):
             for number, by, undone in steps:
                 if (by == 0 and values[number]) or values[number] + by < 0:
                     result = -errno.EAGAIN
-                elif values[number] + by > LARGEST or (undone and not -LARGEST - 1 < undo[number] - by <= LARGEST):
+                elif values[number] + by > LARGEST or (undone and abs(undo[number] - by) > LARGEST):
                     result = -errno.ERANGE
                 if result:
                     break

@@ -141,6 +141,16 @@ def _mqueue(b: Builder) -> Ref:
     return b.call("mq_getsetattr", fd, 0, attributes)
 
 
+def _bpf(b: Builder) -> Ref:
+    words = (C.BPF_MAP_TYPE_HASH, 4, 4, 1)
+    raw = b"".join(word.to_bytes(4, "little") for word in words)
+    return b.call("bpf", C.BPF_MAP_CREATE, b.content(raw), len(raw))
+
+
+def _io_uring(b: Builder) -> Ref:
+    return b.call("io_uring_setup", 1, b.buffer(120))  # struct io_uring_params
+
+
 def _root(b: Builder) -> Ref:
     """Programs that become other users; those of ``--kernel running`` cannot."""
     return b.call("setresuid", 1, 1, 1)
@@ -168,6 +178,8 @@ PROBES: tuple[Probe, ...] = (
     Probe("fanotify", _fanotify),
     Probe("packet", _packet),
     Probe("mqueue", _mqueue),
+    Probe("bpf", _bpf),
+    Probe("io_uring", _io_uring),
     Probe("root", _root),
     Probe("attributes:user", _user_attributes),
 )
