@@ -7,6 +7,7 @@ renders decides nothing, and neither does a new rule, ledger entry or deviation.
 
 from __future__ import annotations
 
+import fnmatch
 import functools
 import hashlib
 import sys
@@ -25,17 +26,19 @@ SHORT = "-short"
 """Ends the digest of a suite that was run with few examples."""
 
 _PACKAGE = Path(__file__).resolve().parent.parent
-_NOT_MEASURING = frozenset(("cli.py", "commands", "diff", "results", "data"))
-"""Also ``data``: what a wheel has in it is looked at where it lies."""
-_CONTAINERS = frozenset(("oci", "pytest_broken.py", "pytest_engines.py", "pytest_replay.py"))
-_TESTS = _CONTAINERS | {"pytest_plugin.py", "pytest_journal.py"}
+_NOT_MEASURING = (
+    *("cli.py", "commands", "diff", "results", "data"),
+    *("runs/bench*", "runs/exits.py", "runs/fuzz*", "runs/reproduce.py", "runs/steady.py"),
+)
+"""Patterns of fnmatch. Also ``data``: what a wheel has in it is looked at where it lies."""
+_CONTAINERS = ("oci", "pytest_broken.py", "pytest_engines.py", "pytest_replay.py")
 _WITHOUT = {
-    CAPTURES: _TESTS,
+    CAPTURES: (*_CONTAINERS, "pytest_plugin.py", "pytest_journal.py"),
     "surfaces": _CONTAINERS,
-    "syscalls": _CONTAINERS | {"surfaces"},
-    "conformance": frozenset(("surfaces", "syscalls/descriptions")),
+    "syscalls": (*_CONTAINERS, "surfaces"),
+    "conformance": ("surfaces", "syscalls/descriptions"),
 }
-"""Parts of the package that each does without."""
+"""What of the package each does without, as patterns."""
 SUITES = tuple(part for part in _WITHOUT if part != CAPTURES)
 """The parts that are suites."""
 _PROBE = "probe"
@@ -67,10 +70,11 @@ def part_of(suite: str) -> str:
 
 def _files(part: str) -> Iterator[tuple[Path, Path]]:
     """Each with the folder that its name is told from."""
-    without = _NOT_MEASURING | _WITHOUT.get(part, frozenset())
+    without = (*_NOT_MEASURING, *_WITHOUT.get(part, ()))
     for path in _below(_PACKAGE):
-        inside = path.relative_to(_PACKAGE)
-        if without.isdisjoint((inside.parts[0], "/".join(inside.parts[:2]))):
+        parts = path.relative_to(_PACKAGE).parts
+        names = (parts[0], "/".join(parts[:2]))
+        if not any(fnmatch.fnmatch(name, pattern) for name in names for pattern in without):
             yield _PACKAGE, path
     agent = resources.agent_sources()
     with_probe = part in ("conformance", OTHER)
