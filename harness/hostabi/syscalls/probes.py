@@ -6,6 +6,7 @@ Never a version number: distributions backport, and local kernels lie.
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -19,10 +20,14 @@ from hostabi.syscalls.trace import Trace, ran_at_all
 
 @dataclass(frozen=True)
 class Probe:
-    """A feature and the program whose last call works where the kernel has it."""
+    """A feature and the program whose last call works where the kernel has it.
+
+    ``fine`` are errnos that only a kernel gives that has it.
+    """
 
     name: str
     build: Callable[[Builder], Ref]
+    fine: tuple[int, ...] = ()
 
 
 def _openat2(b: Builder) -> Ref:
@@ -151,6 +156,18 @@ def _io_uring(b: Builder) -> Ref:
     return b.call("io_uring_setup", 1, b.buffer(120))  # struct io_uring_params
 
 
+def _futex_waitv(b: Builder) -> Ref:
+    """Waits until a moment that is past."""
+    word = b.content(bytes(4))
+    waiter = b.struct("struct futex_waitv", uaddr=word, flags=C.FUTEX2_SIZE_U32)
+    past = b.struct("struct __kernel_timespec", tv_nsec=1)
+    return b.call("futex_waitv", waiter, 1, 0, past, C.CLOCK_MONOTONIC)
+
+
+def _futex2(b: Builder) -> Ref:
+    return b.call("futex_wake", b.content(bytes(4)), 1, 1, C.FUTEX2_SIZE_U32)
+
+
 def _root(b: Builder) -> Ref:
     """Programs that become other users; those of ``--kernel running`` cannot."""
     return b.call("setresuid", 1, 1, 1)
@@ -180,6 +197,8 @@ PROBES: tuple[Probe, ...] = (
     Probe("mqueue", _mqueue),
     Probe("bpf", _bpf),
     Probe("io_uring", _io_uring),
+    Probe("futex:waitv", _futex_waitv, (errno.ETIMEDOUT,)),
+    Probe("futex2", _futex2),
     Probe("root", _root),
     Probe("attributes:user", _user_attributes),
 )
@@ -196,14 +215,18 @@ def features(runner: Runner, probes: Sequence[Probe] = PROBES) -> frozenset[str]
     for probe in probes:
         builder = Builder()
         ref = probe.build(builder)
-        built.append((probe.name, builder.build(), ref))
+        built.append((probe, builder.build(), ref))
     answers = runner.run([program.program for _, program, _ in built], plain_sandbox())
     found = list(zip(built, answers, strict=True))
-    for (name, program, _), ran in found:
+    for (probe, program, _), ran in found:
         if ran_at_all(program, ran).end is End.TIMED_OUT:
-            raise GuestHangError(f"the probe for {name} did not end\n{Trace(program, ran)}")
+            raise GuestHangError(f"the probe for {probe.name} did not end\n{Trace(program, ran)}")
     return frozenset(
-        name
-        for (name, program, ref), ran in found
-        if len(ran.values) > ref.call and Trace(program, ran)[ref] >= 0
+        probe.name
+        for (probe, program, ref), ran in found
+        if len(ran.values) > ref.call and _works(Trace(program, ran)[ref], probe)
     )
+
+
+def _works(value: int, probe: Probe) -> bool:
+    return value >= 0 or -value in probe.fine
