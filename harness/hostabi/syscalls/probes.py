@@ -168,6 +168,31 @@ def _futex2(b: Builder) -> Ref:
     return b.call("futex_wake", b.content(bytes(4)), 1, 1, C.FUTEX2_SIZE_U32)
 
 
+def _bpf_cgroup(b: Builder) -> Ref:
+    """A control group of version 2 that says which programs are attached to it."""
+    fd = b.call("openat", C.AT_FDCWD, b.string("/sys/fs/cgroup"), C.O_RDONLY | C.O_DIRECTORY, 0)
+    b.call("dup2", fd, 0)  # target_fd of all zeros
+    return b.call("bpf", C.BPF_PROG_QUERY, b.buffer(64), 64)
+
+
+def _vsock(kind: int) -> Callable[[Builder], Ref]:
+    def build(b: Builder) -> Ref:
+        head = C.AF_VSOCK.to_bytes(2, "little") + bytes(2) + b"\xff" * 4
+        name = b.content(head + C.VMADDR_CID_LOCAL.to_bytes(4, "little") + bytes(4))
+        listener = b.call("socket", C.AF_VSOCK, kind, 0)
+        b.call("bind", listener, name, name.size)
+        b.call("listen", listener, 1)
+        b.call("getsockname", listener, name, b.content(name.size.to_bytes(4, "little")))
+        client = b.call("socket", C.AF_VSOCK, kind | C.SOCK_NONBLOCK, 0)
+        b.call("connect", client, name, name.size)
+        b.call("poll", b.struct("struct pollfd", fd=client, events=C.POLLOUT), 1, 500)
+        room = b.content(bytes(128))
+        # Only who is connected has a peer.
+        return b.call("getpeername", client, room, b.content((128).to_bytes(4, "little")))
+
+    return build
+
+
 def _root(b: Builder) -> Ref:
     """Programs that become other users; those of ``--kernel running`` cannot."""
     return b.call("setresuid", 1, 1, 1)
@@ -199,6 +224,9 @@ PROBES: tuple[Probe, ...] = (
     Probe("io_uring", _io_uring),
     Probe("futex:waitv", _futex_waitv, (errno.ETIMEDOUT,)),
     Probe("futex2", _futex2),
+    Probe("bpf:cgroup", _bpf_cgroup),
+    Probe("vsock", _vsock(C.SOCK_STREAM)),
+    Probe("vsock:packets", _vsock(C.SOCK_SEQPACKET)),
     Probe("root", _root),
     Probe("attributes:user", _user_attributes),
 )
