@@ -10,6 +10,8 @@ from hostabi.syscalls.table import C
 
 FEW = 4
 """Cases of a batch, as it takes longer to make and unmake these than to run a program."""
+PATIENCE = 20.0
+"""Seconds for a probe that may have to load a module."""
 
 
 def own_network() -> Sandbox:

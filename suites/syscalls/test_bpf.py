@@ -311,7 +311,7 @@ def test_a_frozen_map_does_not_change(agent, features, batch):
     hold(agent, batch, features)
 
 
-@given(batch=batches(st.one_of(hashes, operations.map(arrayed), lines)))
+@given(batch=batches(st.one_of(operations.map(arrayed), lines)))
 def test_maps_agree(lockstep, batch):
-    """Every kernel answers alike."""
+    """Every kernel answers alike; the order of a hash is each one's own."""
     lockstep.agree(batch)

@@ -372,8 +372,7 @@ def test_messages_are_taken_by_type(agent, features, batch):
     hold(agent, batch, features)
 
 
-@given(batch=batches(st.one_of(long_lists(counting, 12).map(counted),
-                               long_lists(queueing, 12).map(queued)), FEW))  # fmt: skip
-def test_ipc_agrees(lockstep, batch):
+@given(batch=batches(long_lists(counting, 12).map(counted), FEW))
+def test_semaphores_agree(lockstep, batch):
     """Every kernel answers alike."""
     lockstep.agree(batch)

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import errno
+from collections.abc import Callable
+from dataclasses import replace
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from isolation import FEW
+from isolation import FEW, PATIENCE
 from sockets import NOW, SHUT_WR, Talk
 
 from hostabi.pytest_plugin import unsupported
-from hostabi.syscalls.builder import Ref, Slot
-from hostabi.syscalls.cases import Case, batches, hold
+from hostabi.syscalls import probes
+from hostabi.syscalls.builder import Builder, Ref, Slot
+from hostabi.syscalls.cases import Case, batches, hold, plain_sandbox
 from hostabi.syscalls.strategies import pattern
 from hostabi.syscalls.table import C
 
@@ -26,6 +30,37 @@ PRIVILEGED = 1024
 def address(port: int, context: int) -> bytes:
     head = C.AF_VSOCK.to_bytes(2, "little") + bytes(2)
     return head + port.to_bytes(4, "little") + context.to_bytes(4, "little") + bytes(4)
+
+
+def _connected(kind: int) -> Callable[[Builder], Ref]:
+    """Only who is connected has a peer."""
+
+    def build(b: Builder) -> Ref:
+        name = b.content(address(ANY, C.VMADDR_CID_LOCAL))
+        listener = b.call("socket", C.AF_VSOCK, kind, 0)
+        b.call("bind", listener, name, ADDRESS)
+        b.call("listen", listener, 1)
+        b.call("getsockname", listener, name, b.content(ADDRESS.to_bytes(4, "little")))
+        client = b.call("socket", C.AF_VSOCK, kind | C.SOCK_NONBLOCK, 0)
+        b.call("connect", client, name, ADDRESS)
+        b.call("poll", b.struct("struct pollfd", fd=client, events=C.POLLOUT), 1, 1000)
+        room = b.buffer(ADDRESS)
+        return b.call("getpeername", client, room, b.content(ADDRESS.to_bytes(4, "little")))
+
+    return build
+
+
+PROBES = (
+    probes.Probe("vsock", _connected(C.SOCK_STREAM)),
+    probes.Probe("vsock:packets", _connected(C.SOCK_SEQPACKET)),
+)
+
+
+@pytest.fixture
+def loops(agent, features) -> frozenset[str]:
+    """The features, with those of the loopback, for which modules may have to be loaded."""
+    sandbox = replace(plain_sandbox(), timeout=PATIENCE)
+    return features | probes.features(agent, PROBES, sandbox)
 
 
 class Looped(Talk):
@@ -105,14 +140,14 @@ sizes = st.lists(st.integers(1, 2000), max_size=4)
 
 
 @given(batch=batches(st.builds(conversed, sizes, sizes, st.sampled_from([100, 3000])), FEW))
-def test_vsock_keeps_its_bytes(agent, features, batch):
+def test_vsock_keeps_its_bytes(agent, loops, batch):
     """Bytes come in order and whole both ways, ends are told, and each end knows the other.
 
     vsock(7) on VMADDR_CID_LOCAL, shutdown(2).
     """
-    if "vsock" not in features:
+    if "vsock" not in loops:
         unsupported("this kernel has no loopback of vsock")
-    hold(agent, batch, features)
+    hold(agent, batch, loops)
 
 
 def packets(messages: list[int], room: int) -> Case:
@@ -126,11 +161,11 @@ def packets(messages: list[int], room: int) -> Case:
 
 
 @given(batch=batches(st.builds(packets, sizes, st.sampled_from([1, 100, 3000])), FEW))
-def test_vsock_keeps_its_packets(agent, features, batch):
+def test_vsock_keeps_its_packets(agent, loops, batch):
     """Each message of SOCK_SEQPACKET is received by itself, cut to the room: vsock(7), recv(2)."""
-    if "vsock:packets" not in features:
+    if "vsock:packets" not in loops:
         unsupported("this kernel has no packets over vsock")
-    hold(agent, batch, features)
+    hold(agent, batch, loops)
 
 
 def taken(ports: list[int], user: bool) -> Case:
@@ -159,8 +194,8 @@ port = st.sampled_from([80, 1023, 1024, 70000, 70001])
 
 
 @given(batch=batches(st.builds(taken, st.lists(port, max_size=6), st.booleans())))
-def test_vsock_ports_are_taken_once(agent, features, batch):
+def test_vsock_ports_are_taken_once(agent, loops, batch):
     """EADDRINUSE for one that is taken, EACCES below 1024 without privilege: vsock(7)."""
-    if "vsock" not in features:
+    if "vsock" not in loops:
         unsupported("this kernel has no loopback of vsock")
-    hold(agent, batch, features)
+    hold(agent, batch, loops)

@@ -396,9 +396,3 @@ def test_fanotify_brings_the_file_itself(agent, features, batch):
     fanotify(7), fanotify_mark(2).
     """
     hold(agent, batch, features)
-
-
-@given(batch=batches(st.builds(told, masks, rounds), 10))
-def test_watches_agree(lockstep, batch):
-    """Every kernel gives as many events."""
-    lockstep.agree(batch)

@@ -144,7 +144,6 @@ def story(space: str, new: bool, operations: list[tuple]) -> Case:
     script.play(operations)
     for name in ("a", "b", "c"):
         script.do_get("path", name, "long")
-    script.do_list("path", "exact")
     return script.case()
 
 
@@ -241,7 +240,10 @@ def test_user_attributes_follow_the_file(agent, features, batch):
     hold(agent, batch, features)
 
 
-@given(batch=batches(st.builds(story, st.just("trusted"), st.just(False), operations)))
+unlisted = long_lists(operation.filter(lambda each: each[0] != "list"), 10)
+
+
+@given(batch=batches(st.builds(story, st.just("trusted"), st.just(False), unlisted)))
 def test_attributes_agree(lockstep, batch):
-    """Every kernel answers alike."""
+    """Every kernel answers alike; the order of a list is the file system's own."""
     lockstep.agree(batch)

@@ -10,7 +10,7 @@ import errno
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from hostabi.agent.program import End
+from hostabi.agent.program import End, Sandbox
 from hostabi.errors import GuestHangError
 from hostabi.syscalls.builder import Builder, Ref
 from hostabi.syscalls.cases import Runner, plain_sandbox
@@ -133,11 +133,6 @@ def _fanotify(b: Builder) -> Ref:
     return b.call("fanotify_mark", fd, C.FAN_MARK_ADD, C.FAN_CLOSE_WRITE, C.AT_FDCWD, where)
 
 
-def _packet(b: Builder) -> Ref:
-    b.call("unshare", C.CLONE_NEWUSER | C.CLONE_NEWNET)
-    return b.call("socket", C.AF_PACKET, C.SOCK_RAW, 0)
-
-
 def _mqueue(b: Builder) -> Ref:
     attributes = b.struct("struct mq_attr", mq_maxmsg=1, mq_msgsize=1)
     name = b.string("hostabi")
@@ -175,24 +170,6 @@ def _bpf_cgroup(b: Builder) -> Ref:
     return b.call("bpf", C.BPF_PROG_QUERY, b.buffer(64), 64)
 
 
-def _vsock(kind: int) -> Callable[[Builder], Ref]:
-    def build(b: Builder) -> Ref:
-        head = C.AF_VSOCK.to_bytes(2, "little") + bytes(2) + b"\xff" * 4
-        name = b.content(head + C.VMADDR_CID_LOCAL.to_bytes(4, "little") + bytes(4))
-        listener = b.call("socket", C.AF_VSOCK, kind, 0)
-        b.call("bind", listener, name, name.size)
-        b.call("listen", listener, 1)
-        b.call("getsockname", listener, name, b.content(name.size.to_bytes(4, "little")))
-        client = b.call("socket", C.AF_VSOCK, kind | C.SOCK_NONBLOCK, 0)
-        b.call("connect", client, name, name.size)
-        b.call("poll", b.struct("struct pollfd", fd=client, events=C.POLLOUT), 1, 500)
-        room = b.content(bytes(128))
-        # Only who is connected has a peer.
-        return b.call("getpeername", client, room, b.content((128).to_bytes(4, "little")))
-
-    return build
-
-
 def _root(b: Builder) -> Ref:
     """Programs that become other users; those of ``--kernel running`` cannot."""
     return b.call("setresuid", 1, 1, 1)
@@ -218,23 +195,22 @@ PROBES: tuple[Probe, ...] = (
     Probe("userfaultfd", _userfaultfd),
     Probe("pkeys", _pkeys),
     Probe("fanotify", _fanotify),
-    Probe("packet", _packet),
     Probe("mqueue", _mqueue),
     Probe("bpf", _bpf),
     Probe("io_uring", _io_uring),
     Probe("futex:waitv", _futex_waitv, (errno.ETIMEDOUT,)),
     Probe("futex2", _futex2),
     Probe("bpf:cgroup", _bpf_cgroup),
-    Probe("vsock", _vsock(C.SOCK_STREAM)),
-    Probe("vsock:packets", _vsock(C.SOCK_SEQPACKET)),
     Probe("root", _root),
     Probe("attributes:user", _user_attributes),
 )
 """Every feature the suites ask for."""
 
 
-def features(runner: Runner, probes: Sequence[Probe] = PROBES) -> frozenset[str]:
-    """The names of the probes that work on the runner's kernel.
+def features(
+    runner: Runner, probes: Sequence[Probe] = PROBES, sandbox: Sandbox | None = None
+) -> frozenset[str]:
+    """The names of the probes that work on the runner's kernel, by default in a bare child.
 
     Raises SandboxError for a probe that was not begun, and GuestHangError for
     one that did not end: whether the kernel has the feature is not known then.
@@ -244,7 +220,8 @@ def features(runner: Runner, probes: Sequence[Probe] = PROBES) -> frozenset[str]
         builder = Builder()
         ref = probe.build(builder)
         built.append((probe, builder.build(), ref))
-    answers = runner.run([program.program for _, program, _ in built], plain_sandbox())
+    programs = [program.program for _, program, _ in built]
+    answers = runner.run(programs, sandbox or plain_sandbox())
     found = list(zip(built, answers, strict=True))
     for (probe, program, _), ran in found:
         if ran_at_all(program, ran).end is End.TIMED_OUT:
