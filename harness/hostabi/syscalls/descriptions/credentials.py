@@ -35,21 +35,21 @@ DESCRIPTIONS: tuple[Description, ...] = (
     describe("setuid", pick("uid", 0, 1000, odd=(_KEEP,)), privilege=_SETUID),
     describe("setgid", pick("gid", 0, 1000, odd=(_KEEP,)), privilege=_SETGID),
     describe(
-        "setreuid", pick("ruid", _KEEP, 0, 1000), pick("euid", _KEEP, 0, 1000), privilege=_SETUID
+        "setreuid", pick("ruid", 0, _KEEP, 1000), pick("euid", _KEEP, 0, 1000), privilege=_SETUID
     ),
     describe(
-        "setregid", pick("rgid", _KEEP, 0, 1000), pick("egid", _KEEP, 0, 1000), privilege=_SETGID
+        "setregid", pick("rgid", 0, _KEEP, 1000), pick("egid", _KEEP, 0, 1000), privilege=_SETGID
     ),
     describe(
         "setresuid",
-        pick("ruid", _KEEP, 0, 1000),
+        pick("ruid", 0, _KEEP, 1000),
         pick("euid", _KEEP, 0, 1000),
         pick("suid", _KEEP, 0, 1000),
         privilege=_SETUID,
     ),
     describe(
         "setresgid",
-        pick("rgid", _KEEP, 0, 1000),
+        pick("rgid", 0, _KEEP, 1000),
         pick("egid", _KEEP, 0, 1000),
         pick("sgid", _KEEP, 0, 1000),
         privilege=_SETGID,

@@ -17,7 +17,7 @@ _OWN = C.CLONE_NEWNS
 _MNT_DETACH, _MNT_EXPIRE, _UMOUNT_NOFOLLOW = 2, 4, 8
 """Of include/linux/fs.h of the kernel."""
 _ADMIN = "CAP_SYS_ADMIN"
-_ATTRIBUTES = (0, C.MOUNT_ATTR_RDONLY, C.MOUNT_ATTR_NOSUID | C.MOUNT_ATTR_NODEV)
+_ATTRIBUTES = (C.MOUNT_ATTR_RDONLY, 0, C.MOUNT_ATTR_NOSUID | C.MOUNT_ATTR_NODEV)
 _MOUNTED = (Makes(Kind.MOUNTED, of="dir_name"),)
 _ALL = (1 << 64) - 1
 _LSMT_ROOT = _ALL
@@ -122,8 +122,6 @@ DESCRIPTIONS: tuple[Description, ...] = (
         path("put_old", Kind.MOUNTED),
         fresh=_OWN,
         privilege=_ADMIN,
-        unsuccessful="what moves the root leaves a program without its folder: it is let in once "
-        "the agent's own root is a mount that may be moved",
     ),
     describe(
         "fsopen",

@@ -8,7 +8,7 @@ signals that are ignored unless it asks for more.
 from __future__ import annotations
 
 from hostabi.syscalls.descriptions.arguments import at, fd, flags, just, path, pick, takes
-from hostabi.syscalls.descriptions.memory import Maybe, Null, Vector, out, raw, struct
+from hostabi.syscalls.descriptions.memory import After, Maybe, Null, Vector, out, raw, struct
 from hostabi.syscalls.descriptions.model import Description, Kind, Makes, describe
 from hostabi.syscalls.table import C
 
@@ -65,7 +65,7 @@ DESCRIPTIONS: tuple[Description, ...] = (
     ),
     describe(
         "wait4",
-        takes("upid", _CHILD, also=(-1, 0), odd=(_GONE,)),
+        After(_CHILD, takes("upid", _CHILD, also=(-1, 0), odd=(_GONE,))),
         Maybe(out("stat_addr", "int")),
         flags("options", usual=_WAIT),
         Maybe(out("ru", "struct rusage", kept=False)),
