@@ -161,6 +161,8 @@ class Flags:
     width: int = 32
     ignored: bool = False
     """The call does not look at bits it does not know."""
+    known: tuple[str, ...] = ()
+    """Beginnings of the names of real ones that no program is to try, but for ``usual``."""
 
     @property
     def registers(self) -> tuple[Register, ...]:
@@ -175,7 +177,7 @@ class Flags:
     @property
     def unknown(self) -> int:
         """The mask of bits that no header names."""
-        known = reduce(or_, (*self.usual, *_bits(self.of)), 0)
+        known = reduce(or_, (*self.usual, *_bits((*self.of, *self.known))), 0)
         return (1 << self.width) - 1 & ~known
 
     def values(self, writer: Writer) -> tuple[Value, ...]:
@@ -205,9 +207,10 @@ def flags(
     usual: tuple[int, ...] = (0,),
     width: int = 32,
     ignored: bool = False,
+    known: tuple[str, ...] = (),
 ) -> Flags:
     """A word of flags; see :class:`Flags`."""
-    return Flags(name, usual, of, width, ignored)
+    return Flags(name, usual, of, width, ignored, known)
 
 
 @dataclass(frozen=True, slots=True)

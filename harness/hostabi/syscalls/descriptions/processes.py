@@ -32,7 +32,7 @@ DESCRIPTIONS: tuple[Description, ...] = (
     describe("vfork", makes=_CHILD, opaque=True),
     describe(
         "clone",
-        flags("clone_flags", usual=tuple(each | _END for each in _SHARED)),
+        flags("clone_flags", usual=tuple(each | _END for each in _SHARED), ignored=True),
         just("newsp", 0),
         Null("parent_tidptr"),
         Null("child_tidptr"),
@@ -57,7 +57,9 @@ DESCRIPTIONS: tuple[Description, ...] = (
             "struct clone_args",
             sized="size",
             extensible=True,
-            flags=flags("flags", usual=(*_SHARED, C.CLONE_CLEAR_SIGHAND), width=64),
+            flags=flags(
+                "flags", usual=(*_SHARED, C.CLONE_CLEAR_SIGHAND), width=64, known=("CLONE_",)
+            ),
             exit_signal=pick("exit_signal", _END, 0, C.SIGURG, odd=(65, 256)),
         ),
         makes=_CHILD,

@@ -24,9 +24,11 @@ _NB = C.SOCK_NONBLOCK
 _UNIX = pick("type", C.SOCK_STREAM | _NB, C.SOCK_SEQPACKET | _NB)
 _TYPE = pick("type", C.SOCK_DGRAM | _NB, C.SOCK_DGRAM | _NB | C.SOCK_CLOEXEC)
 _WORKS = C.MSG_DONTWAIT | C.MSG_NOSIGNAL
-_SEND = flags("flags", usual=(_WORKS, _WORKS | C.MSG_EOR, _WORKS | C.MSG_MORE))
+_SEND = flags("flags", usual=(_WORKS, _WORKS | C.MSG_EOR, _WORKS | C.MSG_MORE), known=("MSG_",))
 _RECEIVE = flags(
-    "flags", usual=(C.MSG_DONTWAIT, C.MSG_DONTWAIT | C.MSG_PEEK, C.MSG_DONTWAIT | C.MSG_TRUNC)
+    "flags",
+    usual=(C.MSG_DONTWAIT, C.MSG_DONTWAIT | C.MSG_PEEK, C.MSG_DONTWAIT | C.MSG_TRUNC),
+    known=("MSG_",),
 )
 _LOOPBACK = (
     packing.pack("<H", C.AF_INET) + packing.pack(">H", 5000) + bytes((127, 0, 0, 1)) + bytes(8)

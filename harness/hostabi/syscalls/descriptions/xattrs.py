@@ -10,11 +10,10 @@ from hostabi.syscalls.table import C
 
 _NAME = text(
     "name",
-    "user.a",
-    "user.a",
     "trusted.a",
     "user.a",
     "trusted.a",
+    "user.a",
     "security.a",
     "user.b",
     odd=(
