@@ -198,10 +198,10 @@ class _Table(ProbeSurface):
 
     def capture(self, source: Source) -> list[Fact]:
         """Ask all probes."""
-        return _determined(super().capture(source))
+        return determined(super().capture(source))
 
 
-def _determined(facts: list[Fact]) -> list[Fact]:
+def determined(facts: list[Fact]) -> list[Fact]:
     """That a call is not there is told once: its arguments say no more about it."""
     absent: set[str] = set()
 

@@ -54,6 +54,13 @@ DESCRIPTIONS: tuple[Description, ...] = (
         makes=Kind.FILE,
     ),
     describe(
+        "openat.folder",
+        at(Kind.FOLDER_NAME),
+        flags("flags", "O_", usual=(C.O_DIRECTORY, C.O_DIRECTORY | C.O_CLOEXEC), width=23),
+        MODE,
+        makes=Kind.FOLDER,
+    ),
+    describe(
         "openat.path",
         at(Kind.FILE_NAME, Kind.FOLDER_NAME, Kind.LINK_NAME),
         flags("flags", "O_", usual=(C.O_PATH | C.O_NOFOLLOW, C.O_PATH), width=23),

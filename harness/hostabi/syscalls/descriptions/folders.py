@@ -31,13 +31,6 @@ DESCRIPTIONS: tuple[Description, ...] = (
         "mkdirat", at(new=Kind.FOLDER_NAME, path="pathname"), pick("mode", 0o755, 0o700, 0o2770)
     ),
     describe("mkdir", path("pathname", new=Kind.FOLDER_NAME), pick("mode", 0o755, 0o700, 0o1777)),
-    describe(
-        "openat.folder",
-        at(Kind.FOLDER_NAME),
-        flags("flags", "O_", usual=(C.O_DIRECTORY, C.O_DIRECTORY | C.O_CLOEXEC), width=23),
-        MODE,
-        makes=Kind.FOLDER,
-    ),
     describe("rmdir", path("pathname", Kind.FOLDER_NAME, ends=True)),
     describe("unlink", path("pathname", Kind.FILE_NAME, Kind.LINK_NAME, Kind.NODE_NAME, ends=True)),
     describe(
