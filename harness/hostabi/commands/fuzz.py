@@ -82,6 +82,7 @@ def run(options: argparse.Namespace, context: Context) -> int:
 def _sitting(
     options: argparse.Namespace, guests: Guests, wanted: Sequence[str], folder: Path
 ) -> Fuzz:
+    from hostabi.kernels.identity import is_running
     from hostabi.runs import fuzz_causes, fuzz_records, sources
     from hostabi.runs.fuzz import Fuzz, Plan
     from hostabi.runs.fuzz_sandboxes import named
@@ -97,7 +98,7 @@ def _sitting(
             "lockstep needs two kernels", advice="name more with --kernels, or give --itself"
         )
     builds = {name: guests.build(spec) for name, spec in members.items()}
-    sandboxes = named(options.sandbox)
+    sandboxes = named(options.sandbox, guests.packages, beside_others=any(map(is_running, wanted)))
     began = fuzz_records.Began(
         seed=options.seed,
         started=now(),
@@ -130,12 +131,13 @@ def _sitting(
 
 def _teeth(options: argparse.Namespace, guests: Guests, spec: str, folder: Path) -> int:
     """Alterations, and how many of them were found; 1 when it is under 95 of 100."""
+    from hostabi.kernels.identity import is_running
     from hostabi.runs.fuzz import Plan
     from hostabi.runs.fuzz_sandboxes import named
     from hostabi.runs.fuzz_teeth import PROGRAMS, Teeth
     from hostabi.syscalls.descriptions.programs import programs
 
-    boxes = named(options.sandbox)
+    boxes = named(options.sandbox, guests.packages, beside_others=is_running(spec))
     plan = Plan(
         seed=options.seed,
         sandboxes=boxes,
