@@ -121,6 +121,7 @@ enum child {
 	CHILD_PAUSES = 2
 };
 int64_t call_make(int64_t number, uint32_t abi, const uint64_t *arguments, uintptr_t child);
+bool call_forks(const struct wire_call *call);
 
 /* roles.c: the board and what lies behind it; and the agent executed by a program of its own */
 void record_make(void);

@@ -98,6 +98,11 @@ static bool forks(int64_t number, uint32_t abi)
 	return low == SYS_fork || low == SYS_vfork || low == SYS_clone || low == SYS_clone3;
 }
 
+bool call_forks(const struct wire_call *call)
+{
+	return call->abi != WIRE_DEED && forks(call->number, call->abi);
+}
+
 int64_t call_make(int64_t number, uint32_t abi, const uint64_t *arguments, uintptr_t child)
 {
 	int64_t value;

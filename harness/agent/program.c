@@ -3,6 +3,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "plan.h"
@@ -56,6 +57,21 @@ static void keep_outputs(const struct plan *plan, uint32_t call)
 	}
 }
 
+/*
+ * A child that ends at once has ended when the call returns, though nobody has
+ * waited for it: else what is left, and what later calls find, is a matter of time.
+ */
+static void await_child(const struct plan *plan, const struct wire_call *call, int64_t pid)
+{
+	const uint64_t arguments[WIRE_ARGUMENTS] = {
+		P_PID, (uint64_t)pid, 0, WEXITED | WNOWAIT | __WALL,
+	};
+
+	if (pid > 0 && plan->program->flags & WIRE_REPORT_STATE && call_forks(call) &&
+	    !(plan->program->flags & WIRE_PAUSE_CHILDREN))
+		call_make(SYS_waitid, WIRE_NATIVE, arguments, CHILD_ENDS);
+}
+
 static void make(const struct plan *plan, uint32_t index, const struct wire_store *stores)
 {
 	const struct wire_call *call = &plan->calls[index];
@@ -77,8 +93,10 @@ static void make(const struct plan *plan, uint32_t index, const struct wire_stor
 #else
 		value = call_make(call->number, call->abi, registers, roles_start(plan, call));
 #endif
-	if (alone)
+	if (alone) {
 		*(volatile int64_t *)&plan->values[index] = value;
+		await_child(plan, call, value);
+	}
 	keep_outputs(plan, index);
 	/* Who waits for the call finds its outputs as well. */
 	if (!alone)

@@ -108,6 +108,8 @@ int scratch_make(uint32_t kind, uid_t uid, gid_t gid, const char **path)
 	if (error)
 		return error;
 	*path = places[kind].folder;
+	/* Which the program before may have closed to everybody. */
+	chmod(places[kind].base, 0755);
 	if (mkdir(*path, 0755) < 0) {
 		if (errno != EEXIST)
 			return -errno;

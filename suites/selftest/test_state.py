@@ -103,6 +103,26 @@ def test_a_program_that_does_not_come_to_its_end_tells_of_its_folder_only(agent:
     assert set(told(agent, b)) == {"file ", "file /d"}
 
 
+def test_a_child_that_ends_at_once_has_ended(agent: Agent) -> None:
+    """So that what later calls find of it is the same every time."""
+    b = Builder()
+    pid = b.call("fork", opaque=True)
+    info = b.buffer(128)
+    b.call("waitid", 1, pid, info, 4 | C.WNOHANG | C.WNOWAIT, 0, out=[info])
+    program = dataclasses.replace(b.build().program, report=Report.STATE)
+    for ran in agent.run([program] * 50):
+        assert ran.outputs[0][:4] == b"\x11\0\0\0"
+        assert b"children: 0" in ran.state
+
+
+def test_a_folder_above_that_was_closed_is_opened(agent: Agent) -> None:
+    b = Builder()
+    b.call("fchmodat", C.AT_FDCWD, b.string(".."), 0)
+    first = agent.run([b.build().program])[0]
+    assert first.values == (0,)
+    assert told(agent, Builder()) == {}
+
+
 @pytest.mark.parametrize("report", [Report.STATE, Report.MOUNTS])
 def test_it_is_bounded(agent: Agent, report: Report) -> None:
     b = Builder(arena=1 << 19)

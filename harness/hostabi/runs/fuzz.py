@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import msgspec
 from hypothesis.strategies import SearchStrategy
 
-from hostabi.agent.program import Program, Ran, Report, Sandbox
+from hostabi.agent.program import End, Program, Ran, Report, Sandbox
 from hostabi.errors import MachineError
 from hostabi.progress import SILENT, Progress, Task
 from hostabi.runs import fuzz_causes, fuzz_draw
@@ -59,6 +59,8 @@ class Count:
     known: Counter[str] = field(default_factory=Counter)
     unsteady: int = 0
     broken: int = 0
+    spoilt: int = 0
+    """Guests in which a program left no room for others."""
     began: float = field(default_factory=time.monotonic)
 
     @property
@@ -150,11 +152,12 @@ class Fuzz:
                     ready = self._hear(waiting) if waiting else None
                     sent = self._send(chunk, first, cases)
                     suspects = self._suspects(waiting, ready) if waiting and ready else []
-                    if suspects and waiting:
+                    if waiting and ready and (suspects or _refusing(ready)):
                         # what was sent meanwhile comes first: an agent answers in order
                         heard = self._hear(sent)
                         self._look_into(waiting, suspects)
                         self._look_into(sent, self._suspects(sent, heard))
+                        self._renew(_refusing(ready) | _refusing(heard))
                         waiting = None
                     else:
                         waiting = sent
@@ -162,6 +165,7 @@ class Fuzz:
                 if waiting:
                     heard = self._hear(waiting)
                     self._look_into(waiting, self._suspects(waiting, heard))
+                    self._renew(_refusing(heard))
                     waiting = None
                 self._went(chunk)
                 if time.monotonic() > until or enough(self):
@@ -365,6 +369,12 @@ class Fuzz:
         )
         self._progress.say(f"{name}: a guest failed: {last.message}")
 
+    def _renew(self, names: frozenset[str]) -> None:
+        """Fresh guests where there was no sandbox: a program has spoilt it for those after it."""
+        self.count.spoilt += len(names)
+        for name in names:
+            self._replace(name)
+
     def _restore(self, error: MachineError) -> None:
         """After a guest failed while a difference was looked into: which one, nobody knows."""
         self._progress.say(f"a guest failed while a difference was looked into: {error.message}")
@@ -374,6 +384,12 @@ class Fuzz:
     def _replace(self, name: str) -> None:
         self._team.replace(name)
         self.lockstep.agents[name] = self._team.agents[name]
+
+
+def _refusing(answers: Sequence[Mapping[str, Ran]]) -> frozenset[str]:
+    return frozenset(
+        name for rans in answers for name, ran in rans.items() if ran.end is End.REFUSED
+    )
 
 
 def reporting(built: Built) -> Built:

@@ -203,9 +203,9 @@ def size(name: str) -> int:
 
 
 def fields(name: str) -> list[tuple[str, int, int]]:
-    """(field, offset, size in bytes) of each field of the struct ``name``."""
-    need(name)
-    described = ffi.typeof(name).fields or ()
+    """(field, offset, size in bytes) of each field of ``name``; none of what is no struct."""
+    found = ffi.typeof(need(name))
+    described = (found.fields or ()) if found.kind in {"struct", "union"} else ()
     return [(field, info.offset, ffi.sizeof(info.type)) for field, info in described]
 
 
