@@ -42,7 +42,7 @@ def test_the_matrix_counts_each_pair() -> None:
     )  # fmt: skip
     rows = [line.split("|")[1:4] for line in conformance.matrix(shown).splitlines()]
     assert [[part.strip() for part in row] for row in rows[::2]] == [
-        ["runtime", "5.10", "6.1"],
+        ["runtime or engine", "5.10", "6.1"],
         ["runc-bullseye", "1 pass", "1 pass"],
     ]
     assert [part.strip() for part in rows[3]] == ["runc", "1 pass", "1 pass, 1 FAIL"]
@@ -148,6 +148,17 @@ def test_phrases() -> None:
     assert phrases.titles([f"a: {name}" for name in "abcd"], 2) == "a: a, b, 2 more"
 
 
+def test_engines_come_after_runtimes_and_are_compared_with_their_own_kind() -> None:
+    failing = over("podman", "conformance/test_engines.py::test_run", Outcome.FAIL, reason="no")
+    shown = grid(*failing, *over("podman-sid", failing[0].test), *over("runc"), *over("crun"))
+    assert shown.runtimes == ("runc", "crun", "podman", "podman-sid")
+    [(step, moves)] = between_runtimes(shown).items()
+    assert step == ("podman", "podman-sid")
+    assert {move.kind for move in moves} == {"fixed"}
+    both = {Place(name, NEW) for name in ("runc", "crun")}
+    assert phrases.places(shown, both) == "every runtime on 6.1"
+
+
 def test_test_by_test() -> None:
     shown = grid(*over("runc"), cell(OLD, CGROUPS, Outcome.UNSUPPORTED, runtime="crun"))
     page = conformance_page.write(shown, "")[conformance_page.TESTS]
@@ -160,5 +171,11 @@ def test_the_readme_has_one_column_for_all_runtimes() -> None:
     shown = results(*over("runc"), *over("crun"), Finished("s", "2030-01-02", BOTH, 0))
     lines = readme.text(shown, [], "results/README.md").splitlines()
     heads = [part.strip() for part in lines[0].split("|")[1:-1]]
-    assert heads == ["line", "build", "facts", "conformance, 2 runtimes", "breaks to the next"]
+    assert heads == [
+        "line",
+        "build",
+        "facts",
+        "conformance, 2 runtimes and engines",
+        "breaks to the next",
+    ]
     assert "| 2 pass " in lines[2]

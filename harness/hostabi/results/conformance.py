@@ -15,7 +15,7 @@ from itertools import pairwise
 from tabulate import tabulate
 
 from hostabi.model import Outcome
-from hostabi.oci import runtimes
+from hostabi.oci import engines, runtimes
 from hostabi.results import tables
 from hostabi.results.tables import Results
 from hostabi.runs.records import KNOWN, BuildUsed, TestCell, suite_of
@@ -76,8 +76,9 @@ class Grid:
 
     @cached_property
     def runtimes(self) -> tuple[str, ...]:
-        """The runtimes with a cell: those of the catalogue in its order, then others by name."""
-        listed = [name for name in runtimes.catalogue() if name in self.cells]
+        """The runtimes and engines with a cell: those of the catalogues in their order, then
+        others by name."""
+        listed = [name for name in families() if name in self.cells]
         return (*listed, *sorted(set(self.cells).difference(listed)))
 
     @cached_property
@@ -106,6 +107,12 @@ class Grid:
     def total(self, build: str) -> Counter[str]:
         """The cells of one build over all runtimes, by mark."""
         return Counter(tables.mark_of(cell) for cell in self if cell.build == build)
+
+
+def families() -> dict[str, str]:
+    """The families of runtimes and engines by name, in the order of their catalogues."""
+    of_runtimes = {name: entry.family for name, entry in runtimes.catalogue().items()}
+    return of_runtimes | {name: entry.family for name, entry in engines.catalogue().items()}
 
 
 def title(cell: TestCell) -> str:
@@ -138,7 +145,7 @@ def matrix(grid: Grid, form: str = "github") -> str:
         ]
         for name in grid.runtimes
     ]
-    headers = ["runtime", *grid.columns().values()]
+    headers = ["runtime or engine", *grid.columns().values()]
     return tabulate(rows, headers=headers, tablefmt=form, disable_numparse=True)
 
 
@@ -168,14 +175,11 @@ def between_runtimes(grid: Grid) -> dict[tuple[str, str], list[Move]]:
 
 def pairs(names: Sequence[str]) -> list[tuple[str, str]]:
     """Neighbours of one family, in the order of ``names``. A local binary has none."""
-    entries = runtimes.catalogue()
-    families = dict.fromkeys(entries[name].family for name in names if name in entries)
+    known = families()
     return [
         pair
-        for family in families
-        for pair in pairwise(
-            name for name in names if name in entries and entries[name].family == family
-        )
+        for family in dict.fromkeys(known[name] for name in names if name in known)
+        for pair in pairwise(name for name in names if known.get(name) == family)
     ]
 
 

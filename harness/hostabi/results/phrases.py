@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
-from hostabi.oci import runtimes
-from hostabi.results.conformance import Grid, Place
+from hostabi.oci.runtimes import FAMILIES
+from hostabi.results.conformance import Grid, Place, families
 
 FEW = 4
 """Names of one kind that a short phrase tells before it counts the others."""
@@ -43,14 +43,13 @@ def kernels(grid: Grid, names: Collection[str]) -> str:
 
 def several(names: Sequence[str], of: Sequence[str]) -> str:
     """``every runtime``, ``every runc``, or the names; ``of`` are all that could be meant."""
-    if len(names) == len(of) > 1:
+    known = families()
+    all_runtimes = [name for name in of if known.get(name) in FAMILIES]
+    if list(names) == all_runtimes and len(names) > 1:
         return "every runtime"
-    entries = runtimes.catalogue()
     parts: list[str] = []
-    for family in dict.fromkeys(
-        entries[name].family if name in entries else name for name in names
-    ):
-        every = [name for name in of if name in entries and entries[name].family == family]
+    for family in dict.fromkeys(known.get(name, name) for name in names):
+        every = [name for name in of if known.get(name) == family]
         hit = [name for name in names if name in every] or [family]
         parts.append(f"every {family}" if len(hit) == len(every) > 1 else ", ".join(hit))
     return ", ".join(parts)

@@ -39,7 +39,7 @@ def text(results: Results, verdicts: Sequence[Verdict], link: str) -> str:
     ]
     heads = [suite for suite, _ in rows]
     if grid.runtimes:
-        heads.append(f"{conformance.SUITE}, {len(grid.runtimes)} runtimes")
+        heads.append(f"{conformance.SUITE}, {len(grid.runtimes)} runtimes and engines")
     headers = ["line", "build", "facts", *heads, "breaks to the next"]
     state = f"Measured until {results.ended.ended}" if results.ended else "Part of a run"
     accelerators = sorted({build.accelerator for build in results.builds} - {""})
