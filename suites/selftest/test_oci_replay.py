@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import os
 import re
@@ -13,7 +14,7 @@ from msgspec.structs import replace
 from test_agent_kernels import heard
 from test_oci_runtimes import Guest, completed
 
-from hostabi.commands.replaying import Chosen, lay
+from hostabi.commands.replaying import Chosen, chosen, lay
 from hostabi.errors import CallError, InputError
 from hostabi.kernels.resolve import resolve
 from hostabi.machine.machine import start
@@ -102,6 +103,20 @@ def test_a_failure_is_found_again(tmp_path: Path) -> None:
         load(tmp_path / "none")
     prune(path.parent, 0)
     assert not path.exists()
+
+
+def test_what_a_replay_needs(tmp_path: Path) -> None:
+    """The disk with its runtime or its engine, and a guest that is booted the same way."""
+    crun = failure(Command(("x",)))
+    podman = replace(crun, runtime="", engine="podman", variant=Variant(memory=256))
+    for one, wanted in (
+        (crun, Chosen(("crun",), None, Variant(), crun)),
+        (podman, Chosen(None, ("podman",), Variant(memory=256), podman)),
+    ):
+        path = one.save(tmp_path)
+        assert chosen(argparse.Namespace(replay=path, runtimes=False)) == wanted
+    assert chosen(argparse.Namespace(replay=None, runtimes=False)) == Chosen(None)
+    assert chosen(argparse.Namespace(replay=None, runtimes=True)) == Chosen(())
 
 
 def test_the_script_does_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
