@@ -92,6 +92,7 @@ class Log:
         self._agent = agent
         self._kept: Kept = {} if kept is None else kept
         self._aside = False
+        self._had: set[Hashable] = set()
 
     @contextmanager
     def aside(self) -> Iterator[None]:
@@ -106,13 +107,15 @@ class Log:
     def once(self, key: Hashable) -> Iterator[None]:
         """What follows is done by the first who comes with ``key``, and noted for all of them."""
         if key in self._kept:
-            self.events += self._kept[key]
+            self.events += () if key in self._had else self._kept[key]
+            self._had.add(key)
             with self.aside():
                 yield
             return
         start = len(self.events)
         yield
         self._kept[key] = tuple(self.events[start:])
+        self._had.add(key)
 
     def command(
         self,
