@@ -16,6 +16,7 @@ from hostabi.kernels.build import Build
 from hostabi.oci import actions
 from hostabi.oci.driver import Step
 from hostabi.oci.engine import MAPPED, WORK, Engine, EngineError, Limits, Session
+from hostabi.oci.engine_blame import blame
 from hostabi.oci.engines import IMAGE, MOUNT
 from hostabi.oci.layout import REFERENCE, manifest_digest
 from hostabi.oci.seen import Answers
@@ -151,12 +152,13 @@ def test_import(engine: Engine, story: Told) -> None:
     assert manifest_digest(index) in line
 
 
-def test_run(story: Told) -> None:
+def test_run(engine: Engine, story: Told) -> None:
     """The container runs what it was told, with the image's environment, on an overlay."""
     assert story().running
     report = story().joined.report
     assert "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin" in report.environment
-    assert report.mount("/").type == "overlay"
+    kind = report.mount("/").type
+    assert kind == "overlay", f"{kind}; to blame: {blame(engine.agent)}"
 
 
 def test_exec(story: Told) -> None:
