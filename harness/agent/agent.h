@@ -174,6 +174,10 @@ void system_power_off(void);
 /* root.c: make tree the root of this process, in a mount namespace of its own */
 int root_enter(const char *tree);
 
+/* seal.c: a copy of the program that a tree names, and in its child the link to it in root */
+int seal_tree(const char *tree);
+int seal_place(const char *tree, const char *root);
+
 /* init.c, boot.c, cgroup.c: PID 1 */
 void init(void);
 void boot_early(void);

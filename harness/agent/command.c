@@ -277,6 +277,9 @@ int command_run(struct cursor *cursor, struct answer *answer)
 
 	if (error || order.ask->limit > WIRE_LIMIT / 2 - 64)
 		return answer_error(answer, -EBADMSG, "command request");
+	error = order.root[0] ? seal_tree(order.root) : 0;
+	if (error)
+		return answer_error(answer, error, "sealed program");
 	error = make_pipes(pipes);
 	if (error)
 		return answer_error(answer, error, "pipes");

@@ -106,6 +106,8 @@ int root_enter(const char *tree)
 		mkdir(to, 0755);
 		error = bind(from, to);
 	}
+	if (!error)
+		error = seal_place(tree, NEW_ROOT);
 	if (error)
 		return error;
 	/* pivot_root(2), "pivot_root(".", ".")": the old root is under the new one, then gone. */

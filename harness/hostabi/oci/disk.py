@@ -21,7 +21,7 @@ from hostabi.oci.runtimes import MOUNT, ROOTFS
 from hostabi.packages.context import Packages
 from hostabi.packages.tree import Tree
 
-_VERSION = 1
+_VERSION = 2
 """Of this disk's layout; a part of its key."""
 
 # Documentation, translations and character sets: most of a tree, and no runtime's business.
@@ -134,6 +134,8 @@ def tree_entries(entry: runtimes.Entry, tree: Path) -> Iterator[Entry]:
             f"the packages of {entry.name} hold no {entry.binary}",
             advice="correct its entry in kernels/runtimes.toml",
         )
+    # The agent runs it from a sealed copy in memory, see harness/agent/seal.c.
+    yield Entry(f"{entry.name}/.sealed", _FILE, entry.binary.encode())
 
 
 def rootfs_entries(probe: Path, busybox_tree: Path) -> Iterator[Entry]:

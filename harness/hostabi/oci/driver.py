@@ -267,7 +267,7 @@ class Runtime:
         ``terminal`` is a socket and a file: what a terminal sent to the first shows is
         written to the second.
         """
-        argv = ("/" + self.entry.binary, *self._options(), *words)
+        argv = (self.entry.program, *self._options(), *words)
         if terminal:
             argv = (f"{self.work}/probe", "terminal", *terminal, *argv)
         if detached:
@@ -399,7 +399,7 @@ class Runtime:
         folder = f"{self.work}/{identifier}"
         source = f"{self.trees}/{ROOTFS}/bin/busybox"
         self.agent.command(["/bin/busybox", "cp", "-f", source, f"{self.work}/busybox"])
-        call = shlex.join(("/" + self.entry.binary, *self._options()))
+        call = shlex.join((self.entry.program, *self._options()))
         argv = [f"{self.work}/busybox", "sh", "-c", script]
         environment = {"RUNTIME": call, "ID": identifier, "FOLDER": folder}
         done = self.agent.command(

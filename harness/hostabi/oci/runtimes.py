@@ -6,7 +6,7 @@ import hashlib
 import re
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import msgspec
 
@@ -64,6 +64,11 @@ class Entry:
     def root(self) -> str:
         """Its tree in a guest."""
         return f"{MOUNT}/{self.name}"
+
+    @property
+    def program(self) -> str:
+        """Where it is called in its tree: a sealed copy, see harness/agent/seal.c."""
+        return f"/{PurePosixPath(self.binary).name}"
 
 
 @cache
