@@ -83,6 +83,10 @@ void do_thread(int argc, char **argv);
 void do_trace(int argc, char **argv);
 void do_trap(int argc, char **argv);
 
+/* probe_bundle.c: deeds beside the containers, for their bundles. */
+void do_bundle(int argc, char **argv);
+void do_discard(int argc, char **argv);
+
 /* probe_process.c: deeds about the process itself. */
 void do_clock(int argc, char **argv);
 void do_exit(int argc, char **argv);

@@ -292,12 +292,14 @@ static const struct {
 	void (*act)(int argc, char **argv);
 } deeds[] = {
 	{ "await", 2, do_await },
+	{ "bundle", 3, do_bundle },
 	{ "call", 2, do_call },
 	{ "clock", 2, do_clock },
 	{ "compat", 2, do_compat },
 	{ "copy", 4, do_copy },
 	{ "descriptors", 2, do_descriptors },
 	{ "detach", 3, do_detach },
+	{ "discard", 2, do_discard },
 	{ "exec", 3, do_exec },
 	{ "exit", 2, do_exit },
 	{ "fill", 3, do_fill },

@@ -262,3 +262,59 @@ def test_terminal_from_a_socket(probe: Path, tmp_path: Path) -> None:
     while time.monotonic() < deadline and not (output.exists() and output.read_bytes()):
         time.sleep(0.01)
     assert seen.decode(output.read_bytes()).deed(actions.WINDOW).data == "12 34 1"
+
+
+def beside(probe: Path, *words: str | Path) -> subprocess.CompletedProcess[str]:
+    """Have the probe make or remove a bundle."""
+    argv = [str(probe), *map(str, words)]
+    return subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False)
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    """A root to be copied."""
+    folder = tmp_path / "source"
+    (folder / "bin").mkdir(parents=True)
+    (folder / "tmp").mkdir()
+    (folder / "tmp").chmod(0o1777)
+    (folder / "bin/tool").write_bytes(b"x" * 10_000)
+    (folder / "bin/tool").chmod(0o755)
+    (folder / "bin/sh").symlink_to("tool")
+    (folder / "hosts").write_text("localhost\n")
+    return folder
+
+
+def test_bundle(probe: Path, source: Path, tmp_path: Path) -> None:
+    """A root like the source, whose programs all bundles share until one is changed."""
+    bundles = tmp_path / "bundles"
+    for name in ("one", "two"):
+        assert beside(probe, "bundle", source, bundles / name).returncode == 0
+    first, second = (bundles / name / "rootfs" for name in ("one", "two"))
+    assert (first / "tmp").stat().st_mode & 0o7777 == 0o1777
+    assert (first / "ready").is_fifo()
+    assert (first / "bin/sh").readlink() == Path("tool")
+    assert (first / "bin/tool").read_bytes() == (source / "bin/tool").read_bytes()
+    assert (first / "bin/tool").samefile(second / "bin/tool")
+    assert not (first / "hosts").samefile(second / "hosts")
+    (second / "bin/tool").chmod(0o700)
+    assert beside(probe, "bundle", source, bundles / "three").returncode == 0
+    assert (bundles / "three/rootfs/bin/tool").stat().st_mode & 0o777 == 0o755
+
+
+def test_bundle_that_cannot_be_made(probe: Path, source: Path, tmp_path: Path) -> None:
+    """The folder is there already, or the source is not: the status tells."""
+    bundles = tmp_path / "bundles"
+    assert beside(probe, "bundle", source, bundles / "one").returncode == 0
+    assert "exists" in beside(probe, "bundle", source, bundles / "one").stderr
+    assert beside(probe, "bundle", source / "none", bundles / "two").returncode == 1
+
+
+def test_discard(probe: Path, source: Path, tmp_path: Path) -> None:
+    """The folder goes with all that is in it, and what its links name stays."""
+    (tmp_path / "kept").mkdir()
+    (tmp_path / "kept/file").touch()
+    (source / "link").symlink_to(tmp_path / "kept")
+    assert beside(probe, "bundle", source, tmp_path / "bundles/one").returncode == 0
+    assert beside(probe, "discard", tmp_path / "bundles/one", tmp_path / "kept").returncode == 0
+    assert not (tmp_path / "bundles/one").exists()
+    assert (tmp_path / "kept/file").exists()

@@ -12,7 +12,6 @@ import shlex
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import PurePosixPath
 
 import msgspec
 from msgspec.structs import replace
@@ -336,20 +335,14 @@ class Runtime:
         """
         if not config.linux.cgroups_path:
             config = bundle.linux(config, cgroups_path=f"{_GROUP}/{identifier}")
-        folder = PurePosixPath(self.work, identifier)
-        source = shlex.quote(f"{self.trees}/{ROOTFS}")
-        # The probe beside the bundles is for `detach` in a runtime's tree, which
-        # has no /runtimes; the fifo is where the probe inside says that it is ready.
-        script = (
-            f"mkdir -p {folder} && cp -a {source} {folder}/rootfs"
-            f" && mkfifo {folder}/rootfs/ready && cp -f {source}/probe {self.work}/"
-            f" && cd {folder} && {{ {setup or ':'}\n}}"
-        )
-        made = self.agent.command(["/bin/busybox", "sh", "-c", script], timeout=_SECONDS)
+        folder = f"{self.work}/{identifier}"
         try:
-            if made.status or made.timed_out:
-                said = made.stderr.decode("utf-8", "replace").strip()
-                raise CallError(said or f"status {made.status}", errno=0)
+            # It also leaves the probe beside the bundles, for `detach` in a runtime's tree.
+            _done(self.probe("bundle", f"{self.trees}/{ROOTFS}", folder).done)
+            if setup:
+                script = f"cd {folder} && {{ {setup}\n}}"
+                argv = ["/bin/busybox", "sh", "-c", script]
+                _done(self.agent.command(argv, timeout=_SECONDS))
             self.agent.write(f"{folder}/config.json", self._seen(config.encode()))
         except CallError as error:
             raise MachineError(
@@ -397,8 +390,6 @@ class Runtime:
         identifier = _identifier(self.name)
         config = self.prepare(bundle.args(config, *command(actions)), identifier, setup)
         folder = f"{self.work}/{identifier}"
-        source = f"{self.trees}/{ROOTFS}/bin/busybox"
-        self.agent.command(["/bin/busybox", "cp", "-f", source, f"{self.work}/busybox"])
         call = shlex.join((self.entry.program, *self._options()))
         argv = [f"{self.work}/busybox", "sh", "-c", script]
         environment = {"RUNTIME": call, "ID": identifier, "FOLDER": folder}
@@ -456,12 +447,11 @@ class Runtime:
     def _discard(self, identifier: str, *, gone: bool) -> None:
         """Remove what is left of a container, whatever state it is in."""
         # The group above the containers' own goes with the last of them.
-        groups = f"/sys/fs/cgroup{_GROUP} /sys/fs/cgroup/*{_GROUP}"
-        script = f"rm -rf {self.work}/{identifier}; rmdir {groups} 2>/dev/null"
+        groups = (f"/sys/fs/cgroup{_GROUP}", f"/sys/fs/cgroup/*{_GROUP}")
         with self.agent.aside():
             if not gone:
                 self.invoke("delete", "--force", identifier)
-            self.agent.command(["/bin/busybox", "sh", "-c", script], timeout=_SECONDS)
+            self.probe("discard", f"{self.work}/{identifier}", *groups)
 
 
 def stepped(argv: Sequence[str], done: Completed, seconds: float = _SECONDS) -> Step:
@@ -470,6 +460,13 @@ def stepped(argv: Sequence[str], done: Completed, seconds: float = _SECONDS) -> 
     if done.timed_out:
         raise GuestHangError(f"no end within {seconds:g} s, before emulation's factor:\n{step}")
     return step
+
+
+def _done(completed: Completed) -> None:
+    """Raises CallError for a command that did not end in order."""
+    if completed.status or completed.timed_out:
+        said = completed.stderr.decode("utf-8", "replace").strip()
+        raise CallError(said or f"status {completed.status}", errno=0)
 
 
 def _identifier(name: str) -> str:
