@@ -58,6 +58,7 @@ _LOST = pytest.StashKey[bool]()
 _SPECS = pytest.StashKey[tuple[str, ...]]()
 _RUNTIMES = pytest.StashKey[tuple[str, ...]]()
 _USED = pytest.StashKey[frozenset[str]]()
+_SAID = pytest.StashKey[dict[tuple[str, str], dict[str, dict[str, object]]]]()
 _PR_SET_PDEATHSIG = 1
 
 
@@ -440,8 +441,13 @@ def runtime(
         unsupported("runtimes are tried in guests only; name a line with --kernel")
     from hostabi.oci.driver import runtime as bound  # noqa: PLC0415
 
-    kept = request.config.stash.setdefault(pytest_replay.KEPT, {})
-    return bound(runtime_name, agent, drops=pytest_broken.dropped(request.node), kept=kept)
+    return bound(
+        runtime_name,
+        agent,
+        drops=pytest_broken.dropped(request.node),
+        kept=request.config.stash.setdefault(pytest_replay.KEPT, {}),
+        said=request.config.stash.setdefault(_SAID, {}).setdefault((kernel.name, runtime_name), {}),
+    )
 
 
 def _note_use(config: pytest.Config, build: Build, machine: Machine | None) -> None:

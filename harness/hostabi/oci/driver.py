@@ -239,7 +239,8 @@ class Runtime:
     """A runtime bound to an agent. ``work`` is where bundles go in the guest, on tmpfs.
 
     ``drops`` is the property of config.json, or of the process that exec is given, that it
-    never sees, to try the tests themselves.
+    never sees, to try the tests themselves. ``said`` keeps what its commands told of it, for
+    all who ask it on the same kernel.
     """
 
     entry: Entry
@@ -248,6 +249,7 @@ class Runtime:
     state: str = "/run/hostabi-oci"
     trees: str = MOUNT
     drops: str = ""
+    said: dict[str, dict[str, object]] = field(default_factory=dict, compare=False)
 
     @property
     def name(self) -> str:
@@ -314,6 +316,12 @@ class Runtime:
 
     def features(self) -> dict[str, object]:
         """features.md: what the runtime says it implements; empty when it has no such command."""
+        with self.agent.once(("features", id(self.said))):
+            if "features" not in self.said:
+                self.said["features"] = self._features()
+        return self.said["features"]
+
+    def _features(self) -> dict[str, object]:
         step = self.invoke("features")
         if not step.ok:
             return {}
@@ -473,12 +481,21 @@ def _identifier(name: str) -> str:
     return f"{name}-{next(_IDENTIFIERS)}"
 
 
-def runtime(spec: str, agent: Commander, *, drops: str = "", kept: Kept | None = None) -> Runtime:
+def runtime(
+    spec: str,
+    agent: Commander,
+    *,
+    drops: str = "",
+    kept: Kept | None = None,
+    said: dict[str, dict[str, object]] | None = None,
+) -> Runtime:
     """The runtime called ``spec``, bound to an agent whose machine has the runtimes' disk.
 
     It never sees the property ``drops`` of config.json. ``kept`` is what several of them have
-    in common, see :meth:`hostabi.oci.log.Log.once`.
+    in common, see :meth:`hostabi.oci.log.Log.once`, and ``said`` what the same runtime told of
+    itself on the same kernel.
 
     Raises InputError for an unknown runtime.
     """
-    return Runtime(find(spec), Log(agent, kept), drops=drops)
+    told = {} if said is None else said
+    return Runtime(find(spec), Log(agent, kept), drops=drops, said=told)
