@@ -81,6 +81,12 @@ def test_tidying_up_is_no_part_of_it() -> None:
     assert "rm -rf" not in text
 
 
+def test_a_large_bundle_is_told_in_part() -> None:
+    told = str(failure(Written("/config.json", "\n".join(["x" * 1000] * 1000))))
+    assert len(told) < 300_000
+    assert told.endswith("and 700 lines more, which are in its file")
+
+
 def test_exec_goes_without_what_is_dropped() -> None:
     guest = Guest()
     bound = Runtime(find("crun"), Log(guest), drops="exec.user.umask")

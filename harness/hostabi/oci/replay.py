@@ -30,8 +30,8 @@ SCRIPT = f"{PLACE}/run"
 _SHELL = "/bin/busybox sh"
 _KEPT = 200
 _NAME = 80
-_WIDE = 400
-"""Columns of an output that are told; its file has the whole line."""
+_WIDE, _LONG = 400, 300
+"""Columns and lines that are told of an output; the file has the rest."""
 
 # What harness/agent/root.c does for a command in a tree of its own.
 _ENTER = """\
@@ -159,6 +159,9 @@ def _told(event: Event) -> str:
         case Read():
             below = [event.text, event.error]
     lines = [f"  | {line[:_WIDE]}" for text in below for line in text.splitlines()]
+    more = len(lines) - _LONG
+    if more > 1:
+        lines = [*lines[:_LONG], f"  | and {more} lines more, which are in its file"]
     return "\n".join([_heading(event), *lines])
 
 
