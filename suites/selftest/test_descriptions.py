@@ -178,12 +178,13 @@ def _draw(seen, case):
 
 def test_a_program_of_ten_calls_costs_little():
     """Under 5 ms of processor time, what hypothesis takes for itself included."""
-    _draw([])
-    seen = []
-    start = time.process_time()
-    _draw(seen)
-    cost = (time.process_time() - start) / sum(seen)
-    assert cost * 10 < 0.005
+    costs = []
+    for _ in range(3):  # of which the first also imports and caches, and others may be disturbed
+        seen = []
+        start = time.process_time()
+        _draw(seen)
+        costs.append((time.process_time() - start) / sum(seen))
+    assert min(costs) * 10 < 0.005
 
 
 def test_roles_tell_rules_what_a_register_is():

@@ -74,10 +74,13 @@ class Composer:
                 found.setdefault(kind, []).append(each)
         return found
 
-    def compose(self, records: Sequence[bytes], calls: int = CALLS) -> Described:
+    def compose(
+        self, records: Sequence[bytes], calls: int = CALLS, last: Description | None = None
+    ) -> Described:
         """A program of about ``calls`` calls: a record chooses one, and how it is made.
 
-        What a call needs and is not at hand comes before it, and counts as well.
+        What a call needs and is not at hand comes before it, and counts as well. ``last``
+        is added at the end, made as simple as can be of what is at hand.
         """
         script = Script(arena=_ARENA)
         writer = Writer(script, self.makers)
@@ -86,6 +89,8 @@ class Composer:
                 break
             choices = Choices(record)
             writer.add(self._next(writer, choices), choices)
+        if last is not None:
+            writer.add(last, Choices(b"", tame=True))
         return Described(script.build(), sandbox=self.sandbox, descriptions=tuple(writer.written))
 
     def _next(self, writer: Writer, choices: Choices) -> Description:
