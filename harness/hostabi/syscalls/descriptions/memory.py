@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cache
 
 from cffi import FFI
@@ -59,7 +59,6 @@ class Bytes:
     kept: bool = False
     written: bool = False
     """The call writes there."""
-    type: str = ""
 
     @property
     def registers(self) -> tuple[Register, ...]:
@@ -77,8 +76,7 @@ class Bytes:
         raw = writer.choices.one(self.usual)
         slot = writer.builder.content(raw)
         if self.kept or self.written:
-            typed = Slot(slot.offset, slot.size, self.type, slot.text)
-            writer.out(self.name, typed, shown=self.kept)
+            writer.out(self.name, slot, shown=self.kept)
         return (slot, len(raw)) if self.size else (slot,)
 
 
@@ -88,10 +86,9 @@ def raw(
     size: str = "",
     kept: bool = False,
     written: bool = False,
-    type: str = "",  # noqa: A002
 ) -> Bytes:
     """Memory with bytes; see :class:`Bytes`."""
-    return Bytes(name, usual, size, kept, written, type)
+    return Bytes(name, usual, size, kept, written)
 
 
 @dataclass(frozen=True, slots=True)
@@ -381,12 +378,11 @@ class Null:
     """NULL, where a call takes an address that no program gives it."""
 
     name: str
-    role: Role = field(default=Role.OPTIONAL)
 
     @property
     def registers(self) -> tuple[Register, ...]:
         """One."""
-        return (Register(self.name, self.role),)
+        return (Register(self.name, Role.OPTIONAL),)
 
     @property
     def takes(self) -> tuple[Kind, ...]:

@@ -102,12 +102,9 @@ NUMBERS = frozenset(
 )  # fmt: skip
 DESCRIPTORS = tuple(kind for kind in Kind if kind not in NAMES | NUMBERS)
 """Kinds that are descriptors; the first is the usual one."""
-SOCKETS = tuple(
-    kind
-    for kind in (
-        Kind.PAIRED, Kind.STREAM, Kind.BOUND, Kind.LISTENING, Kind.AWAITED, Kind.DATAGRAM,
-        Kind.INTERNET, Kind.NETLINK, Kind.PACKET, Kind.VSOCK,
-    )
+SOCKETS = (
+    Kind.PAIRED, Kind.STREAM, Kind.BOUND, Kind.LISTENING, Kind.AWAITED, Kind.DATAGRAM,
+    Kind.INTERNET, Kind.NETLINK, Kind.PACKET, Kind.VSOCK,
 )  # fmt: skip
 """Kinds that are sockets."""
 
