@@ -30,12 +30,19 @@ operation = st.one_of(
 )
 
 
+def unlimited(script: Script) -> None:
+    """Some kernels count maps and programs as locked memory, and give it back late: bpf(2)."""
+    limit = script.struct("struct rlimit64", rlim_cur=(1 << 64) - 1, rlim_max=(1 << 64) - 1)
+    script.returns(0, "prlimit64", 0, C.RLIMIT_MEMLOCK, limit, 0)
+
+
 class Map(Script):
     """One map. Arguments of bpf(2) are a union, of which each command has its own part."""
 
     def __init__(self, kind: int, key: int, value: int, most: int, flags: int = 0) -> None:
         super().__init__()
-        self.needs.add("bpf")
+        self.needs |= {"bpf", "root"}
+        unlimited(self)
         words = (kind, key, value, most, flags)
         raw = b"".join(word.to_bytes(4, "little") for word in words)
         self.fd = self.works("bpf", C.BPF_MAP_CREATE, self.content(raw.ljust(ATTR, b"\0")), ATTR)

@@ -42,6 +42,8 @@ class Attached(Script):
     def __init__(self) -> None:
         super().__init__()
         self.needs |= {"root", "bpf:cgroup"}
+        limit = self.struct("struct rlimit64", rlim_cur=(1 << 64) - 1, rlim_max=(1 << 64) - 1)
+        self.returns(0, "prlimit64", 0, C.RLIMIT_MEMLOCK, limit, 0)  # as in test_bpf
         self.groups = [Group(), Group()]
         for path in GROUPS:
             self.call("mkdirat", C.AT_FDCWD, self.string(path), 0o755)
