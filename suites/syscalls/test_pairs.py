@@ -25,9 +25,15 @@ stream = st.one_of(
     sending,
     st.tuples(st.just("receive"), end, size, st.booleans()),
     st.tuples(st.just("receive"), end, size, st.booleans()),
-    st.tuples(st.just("count"), end),
     st.tuples(st.just("look"), end),
     shutdown,
+)
+counting = st.one_of(
+    sending,
+    sending,
+    st.tuples(st.just("receive"), end, size, st.booleans()),
+    st.tuples(st.just("count"), end),
+    st.tuples(st.just("count"), end),
 )
 
 
@@ -119,6 +125,12 @@ def test_a_stream_keeps_its_bytes(agent, features, batch):
 
     unix(7), recv(2) on MSG_PEEK, shutdown(2), send(2) on EPIPE.
     """
+    hold(agent, batch, features)
+
+
+@given(batch=batches(long_lists(counting, 12).map(streamed)))
+def test_a_stream_counts_its_bytes(agent, features, batch):
+    """SIOCINQ is what has been sent and not yet been received: unix(7)."""
     hold(agent, batch, features)
 
 
