@@ -135,7 +135,8 @@ class Requests(Routes):
 
     def do_short(self, size: int, wants: bool) -> None:
         """A body shorter than the message's own struct; one without a family asks for nothing."""
-        sequence = self.ask(C.RTM_NEWADDR, self.flags(wants), bytes(size))
+        family = C.AF_INET.to_bytes(1, "little")
+        sequence = self.ask(C.RTM_NEWADDR, self.flags(wants), family.ljust(3, b"\0")[:size])
         if size or wants:
             self.acknowledged(-errno.EINVAL if size else 0, sequence)
         self.quiet()
