@@ -33,7 +33,8 @@ _NAME = 80
 _WIDE, _LONG = 400, 300
 """Columns and lines that are told of an output; the file has the rest."""
 
-# What harness/agent/root.c does for a command in a tree of its own.
+# What harness/agent/root.c does for a command in a tree of its own. The program that seal.c
+# would have in memory is the tree's own file here.
 _ENTER = """\
 set -e
 new=/scratch/root
@@ -51,6 +52,10 @@ for each in proc sys dev run tmp work; do
     mkdir -p $new/$each
     mount -o rbind /$each $new/$each
 done
+if [ -f .sealed ]; then
+    program=$(cat .sealed)
+    ln -s "/$program" "$new/${program##*/}"
+fi
 cd $new
 pivot_root . .
 umount -l .
