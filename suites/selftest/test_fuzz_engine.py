@@ -19,7 +19,17 @@ from hostabi.errors import AgentLostError, CallError, InputError
 from hostabi.packages.cache import Cache
 from hostabi.runs import fuzz_draw, fuzz_records
 from hostabi.runs.fuzz import Fuzz, Plan
-from hostabi.runs.fuzz_causes import OUT, STATE, VALUE, Difference, Spot, alike, read_known, spot
+from hostabi.runs.fuzz_causes import (
+    OUT,
+    STATE,
+    VALUE,
+    Difference,
+    Spot,
+    alike,
+    read_known,
+    shipped,
+    spot,
+)
 from hostabi.runs.fuzz_records import Broke, Found, Records, Went
 from hostabi.runs.fuzz_witness import witness
 from hostabi.runs.lockstep import Lockstep
@@ -372,3 +382,13 @@ def test_what_is_left_is_seen_by_calls(team, line, call):
     (rans,) = Lockstep(team.agents).run([built.program])
     assert all(each.end is End.EXITED for each in rans.values())
     assert witness(dups(1), "mount: / /x") is None
+
+
+def test_the_shipped_differences_can_be_read():
+    known = shipped()
+    assert {each.difference.syscall for each in known} > {"mseal", "openat"}
+    mseal = next(each.difference for each in known if each.difference.syscall == "mseal")
+    assert [mseal.expected(line) for line in ("5.10", "6.6", "6.10", "7.3")] == [
+        *("ENOSYS", "ENOSYS"),
+        *("there", "there"),
+    ]

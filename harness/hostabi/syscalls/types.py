@@ -142,11 +142,11 @@ VOLATILE: Mapping[str, frozenset[str]] = MappingProxyType(
         "struct new_utsname": frozenset({"release", "version"}),
         "struct itimerspec": frozenset({"it_value"}),
         "struct itimerval": frozenset({"it_value"}),
-        "struct msqid_ds": frozenset(
+        "struct msqid64_ds": frozenset(
             {"msg_perm", "msg_stime", "msg_rtime", "msg_ctime", "msg_lspid", "msg_lrpid"}
         ),
-        "struct semid_ds": frozenset({"sem_perm", "sem_otime", "sem_ctime"}),
-        "struct shmid_ds": frozenset(
+        "struct semid64_ds": frozenset({"sem_perm", "sem_otime", "sem_ctime"}),
+        "struct shmid64_ds": frozenset(
             {"shm_perm", "shm_atime", "shm_dtime", "shm_ctime", "shm_cpid", "shm_lpid"}
         ),
         "struct sched_attr": frozenset({"sched_runtime"}),

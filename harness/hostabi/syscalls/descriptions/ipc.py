@@ -84,7 +84,7 @@ DESCRIPTIONS: tuple[Description, ...] = (
         flags("msgflg", usual=(C.IPC_NOWAIT, C.IPC_NOWAIT | C.MSG_NOERROR), ignored=True),
         fresh=_IPC,
     ),
-    _control("msgctl", "msqid", Kind.QUEUE, "IPC_STAT", out("buf", "struct msqid_ds")),
+    _control("msgctl", "msqid", Kind.QUEUE, "IPC_STAT", out("buf", "struct msqid64_ds")),
     _control("msgctl", "msqid", Kind.QUEUE, "IPC_RMID"),
     _control("msgctl", "msqid", Kind.QUEUE, "IPC_INFO", out("buf", "uint64_t", 16, kept=False)),
     describe(
@@ -103,7 +103,7 @@ DESCRIPTIONS: tuple[Description, ...] = (
     _semctl("GETPID", None),
     _semctl("GETNCNT", None),
     _semctl("GETALL", out("arg", "uint16_t", 32)),
-    _semctl("IPC_STAT", out("arg", "struct semid_ds")),
+    _semctl("IPC_STAT", out("arg", "struct semid64_ds")),
     describe(
         "semctl.IPC_RMID",
         takes("semid", Kind.SEMAPHORES, odd=(-1,), ends=True),
@@ -131,7 +131,7 @@ DESCRIPTIONS: tuple[Description, ...] = (
         fresh=_IPC,
     ),
     describe("shmdt", takes("shmaddr", Kind.ATTACHED, ends=True, odd=(0, 4096)), fresh=_IPC),
-    _control("shmctl", "shmid", Kind.SEGMENT, "IPC_STAT", out("buf", "struct shmid_ds")),
+    _control("shmctl", "shmid", Kind.SEGMENT, "IPC_STAT", out("buf", "struct shmid64_ds")),
     _control("shmctl", "shmid", Kind.SEGMENT, "IPC_RMID"),
     _control("shmctl", "shmid", Kind.SEGMENT, "SHM_LOCK"),
     describe(
