@@ -83,7 +83,7 @@ static void watch_signals(void)
 
 int main(int argc, char **argv)
 {
-	if (argc == 3 && !strcmp(argv[1], "--resume"))
+	if (argc >= 3 && !strcmp(argv[1], "--resume"))
 		roles_resume((uint32_t)strtoul(argv[2], NULL, 10));
 	agent.pid1 = getpid() == 1;
 	if (agent.pid1)

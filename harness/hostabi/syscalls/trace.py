@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain, repeat
 from typing import NamedTuple
 
 from hostabi.agent.program import BEGUN, UNMADE, End, Ran
@@ -46,9 +47,13 @@ class Trace:
 
     @property
     def finished(self) -> bool:
-        """Whether every call was made, or begun, and the program left by itself."""
-        values = self.ran.values
-        done = len(values) == len(self.built.steps) and UNMADE not in values
+        """Whether the first process made every call and left by itself.
+
+        Other roles may be killed half way; who asks for what they returned is told.
+        """
+        made = chain(self.ran.values, repeat(UNMADE))
+        steps = zip(self.built.steps, made, strict=False)
+        done = all(value != UNMADE for step, value in steps if not step.role)
         return done and self.ran.end is End.EXITED and self.ran.code == 0
 
     def lines(self) -> Iterator[str]:
