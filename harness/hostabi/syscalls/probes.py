@@ -175,6 +175,59 @@ def _root(b: Builder) -> Ref:
     return b.call("setresuid", 1, 1, 1)
 
 
+def _mount_setattr(b: Builder) -> Ref:
+    b.call("unshare", C.CLONE_NEWNS)
+    attributes = b.struct("struct mount_attr", propagation=C.MS_PRIVATE)
+    return b.call("mount_setattr", C.AT_FDCWD, b.string("/"), 0, attributes, attributes.size)
+
+
+def _kcmp(b: Builder) -> Ref:
+    pid = b.call("getpid", opaque=True)
+    return b.call("kcmp", pid, pid, C.KCMP_VM, 0, 0)
+
+
+def _memory_merge(b: Builder) -> Ref:
+    return b.call("prctl", C.PR_SET_MEMORY_MERGE, 0, 0, 0, 0)
+
+
+def _mdwe(b: Builder) -> Ref:
+    return b.call("prctl", C.PR_SET_MDWE, C.PR_MDWE_REFUSE_EXEC_GAIN, 0, 0, 0)
+
+
+def _landlock(b: Builder) -> Ref:
+    ruleset = b.struct("struct landlock_ruleset_attr", handled_access_fs=1)
+    return b.call("landlock_create_ruleset", ruleset, 8, 0)
+
+
+def _landlock_refer(b: Builder) -> Ref:
+    handled = C.LANDLOCK_ACCESS_FS_REFER
+    ruleset = b.struct("struct landlock_ruleset_attr", handled_access_fs=handled)
+    return b.call("landlock_create_ruleset", ruleset, 8, 0)
+
+
+def _landlock_truncate(b: Builder) -> Ref:
+    handled = C.LANDLOCK_ACCESS_FS_TRUNCATE
+    ruleset = b.struct("struct landlock_ruleset_attr", handled_access_fs=handled)
+    return b.call("landlock_create_ruleset", ruleset, 8, 0)
+
+
+def _time_namespace(b: Builder) -> Ref:
+    return b.call("unshare", C.CLONE_NEWTIME)
+
+
+def _no_change_resets_fsuid(b: Builder) -> Ref:
+    """setresuid(2) sets the file system id always, also where no other id changes.
+
+    Since "kernel/sys.c: fix and improve control flow in __sys_setres[ug]id()", which went to the
+    stable lines too, a call that changes none of the three returns before. The id that is left
+    is a number of files to look for at NULL.
+    """
+    b.call("setfsuid", 1)
+    b.call("setresuid", -1, -1, -1)
+    found = b.call("setfsuid", -1)
+    return b.call("poll", 0, found, 0)
+
+
 PROBES: tuple[Probe, ...] = (
     Probe("openat2", _openat2),
     Probe("openat2:cached", _openat2_cached),
@@ -189,6 +242,15 @@ PROBES: tuple[Probe, ...] = (
     Probe("fallocate:zero", _fallocate(C.FALLOC_FL_ZERO_RANGE)),
     Probe("rename:exchange", _exchange),
     Probe("eventfd:long-write", _eventfd_long_write),
+    Probe("setresuid:no-change-resets-fsuid", _no_change_resets_fsuid),
+    Probe("mount_setattr", _mount_setattr),
+    Probe("kcmp", _kcmp),
+    Probe("landlock", _landlock),
+    Probe("landlock:refer", _landlock_refer),
+    Probe("landlock:truncate", _landlock_truncate),
+    Probe("prctl:memory-merge", _memory_merge),
+    Probe("prctl:mdwe", _mdwe),
+    Probe("namespace:time", _time_namespace),
     Probe("pwritev2:noappend", _noappend),
     Probe("setxattrat", _setxattrat),
     Probe("linkat:empty-path", _link_empty_path),
