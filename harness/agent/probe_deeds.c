@@ -286,6 +286,9 @@ static void do_detach(int argc, char **argv)
 	fail();
 }
 
+/* probe_calls.c: the system calls of a program. */
+void do_calls(int argc, char **argv);
+
 static const struct {
 	const char *name;
 	int arguments; /* at least, with the name */
@@ -294,6 +297,7 @@ static const struct {
 	{ "await", 2, do_await },
 	{ "bundle", 3, do_bundle },
 	{ "call", 2, do_call },
+	{ "calls", 2, do_calls },
 	{ "clock", 2, do_clock },
 	{ "compat", 2, do_compat },
 	{ "copy", 4, do_copy },

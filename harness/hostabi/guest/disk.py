@@ -76,6 +76,11 @@ def folder_entries(folder: Path, prefix: str = "") -> Iterator[Entry]:
             yield Entry(name, mode, found)
 
 
+def below(prefix: str, entry: Entry) -> Entry:
+    """The same file in the folder ``prefix``."""
+    return Entry(f"{prefix}/{entry.name}", entry.mode, entry.source)
+
+
 def ext4_image(
     packages: Packages,
     entries: Callable[[Path], Iterable[Entry]],

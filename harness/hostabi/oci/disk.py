@@ -15,7 +15,7 @@ from pathlib import Path
 
 from hostabi.agent.build import binary
 from hostabi.errors import ArchiveError, InputError
-from hostabi.guest.disk import SUITE, Disk, Entry, ext4_image, folder_entries
+from hostabi.guest.disk import SUITE, Disk, Entry, below, ext4_image, folder_entries
 from hostabi.oci import engines, layout, runtimes
 from hostabi.oci.runtimes import MOUNT, ROOTFS
 from hostabi.packages.context import Packages
@@ -24,8 +24,8 @@ from hostabi.packages.tree import Tree
 _VERSION = 2
 """Of this disk's layout; a part of its key."""
 
-# Documentation, translations and character sets: most of a tree, and no runtime's business.
-_UNUSED = ("usr/share/", "usr/lib/x86_64-linux-gnu/gconv/", "usr/include/")
+UNUSED = ("usr/share/", "usr/lib/x86_64-linux-gnu/gconv/", "usr/include/")
+"""Documentation, translations and character sets: most of a tree, and no program's business."""
 
 # But this is: what an engine lets containers do (containers.conf(5), seccomp.json(5)).
 _POLICIES = ("usr/share/containers",)
@@ -71,7 +71,7 @@ def runtimes_disk(packages: Packages, specs: Sequence[str] = ()) -> Disk:
             yield Entry(part.entry.name, _FOLDER)
             yield from tree_entries(part.entry, part.tree.root)
         yield Entry(ROOTFS, _FOLDER)
-        yield from (_below(ROOTFS, entry) for entry in rootfs_entries(probe, busybox.root))
+        yield from (below(ROOTFS, entry) for entry in rootfs_entries(probe, busybox.root))
 
     digest = hashlib.sha256(repr((_VERSION, busybox.key)).encode())
     digest.update(probe.read_bytes())
@@ -99,14 +99,14 @@ def engines_disk(packages: Packages, names: Sequence[str]) -> Disk:
         for name, tree in trees.items():
             yield Entry(name, _FOLDER)
             for each in folder_entries(tree.root):
-                if not each.name.startswith(_UNUSED) or each.name.startswith(_POLICIES):
-                    yield _below(name, each)
+                if not each.name.startswith(UNUSED) or each.name.startswith(_POLICIES):
+                    yield below(name, each)
         yield Entry("probe", _PROGRAM, probe)
         yield Entry(engines.IMAGE, _FOLDER)
         files = rootfs_entries(probe, busybox.root)
         command = ("/probe", "report")
         for each in layout.layout_entries(files, command=command):
-            yield _below(engines.IMAGE, each)
+            yield below(engines.IMAGE, each)
 
     digest = hashlib.sha256(repr((_VERSION, busybox.key)).encode())
     digest.update(probe.read_bytes())
@@ -120,10 +120,10 @@ def tree_entries(entry: runtimes.Entry, tree: Path) -> Iterator[Entry]:
     """A runtime's tree below its name, without what no runtime reads."""
     seen: set[str] = set()
     for found in folder_entries(tree):
-        if found.name.startswith(_UNUSED):
+        if found.name.startswith(UNUSED):
             continue
         seen.add(found.name)
-        yield _below(entry.name, found)
+        yield below(entry.name, found)
     if entry.local is not None:
         for folder in ("usr/local", "usr/local/bin"):
             if folder not in seen:
@@ -139,14 +139,19 @@ def tree_entries(entry: runtimes.Entry, tree: Path) -> Iterator[Entry]:
 
 
 def rootfs_entries(probe: Path, busybox_tree: Path) -> Iterator[Entry]:
-    """A container's root: folders, a few files of /etc, busybox, and the probe at /probe."""
+    """A container's root: its frame, and busybox."""
+    yield from frame_entries(probe)
+    yield Entry("bin/busybox", _PROGRAM, _busybox(busybox_tree))
+    yield Entry("bin/sh", _LINK, b"busybox")
+
+
+def frame_entries(probe: Path) -> Iterator[Entry]:
+    """What every container's root has: folders, a few files of /etc, and the probe at /probe."""
     for folder in _FOLDERS:
         mode = stat.S_IFDIR | 0o1777 if folder in {"tmp", "var/tmp"} else _FOLDER
         yield Entry(folder, mode)
     for name, text in _TEXTS.items():
         yield Entry(name, _FILE, text.encode())
-    yield Entry("bin/busybox", _PROGRAM, _busybox(busybox_tree))
-    yield Entry("bin/sh", _LINK, b"busybox")
     yield Entry("probe", _PROGRAM, probe)
 
 
@@ -155,7 +160,3 @@ def _busybox(tree: Path) -> Path:
         if (tree / name).is_file():
             return tree / name
     raise ArchiveError(f"{tree}: no busybox in the package busybox-static")
-
-
-def _below(prefix: str, entry: Entry) -> Entry:
-    return Entry(f"{prefix}/{entry.name}", entry.mode, entry.source)
