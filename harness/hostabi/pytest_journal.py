@@ -158,6 +158,7 @@ class Recorder:
                     seconds=round(time.monotonic() - cell.started, 3),
                     detail="\n".join(cell.detail),
                     replay=self._replay(item),
+                    measured={name: str(value) for name, value in item.user_properties},
                 )
             )
         return result

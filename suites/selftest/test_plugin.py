@@ -170,6 +170,18 @@ def test_each_outcome_is_recorded_with_its_reason(inside: pytest.Pytester) -> No
     assert {cell.build for cell in cells.values()} == {"6.1.9-1"}
 
 
+def test_what_a_test_measured_is_kept_beside_its_outcome(inside: pytest.Pytester) -> None:
+    inside.makepyfile("""
+        def test_pass(kernel, record_property): record_property("refused", "clone3=ENOSYS")
+        def test_fail(kernel, record_property):
+            record_property("count", 7)
+            assert 0
+    """)
+    inside.runpytest("--kernel", "6.1", "--journal", "j.jsonl")
+    kept = {cell.test.partition("::")[2]: cell.measured for cell in read(inside).cells().values()}
+    assert kept == {"test_pass": {"refused": "clone3=ENOSYS"}, "test_fail": {"count": "7"}}
+
+
 def test_what_a_build_is_known_for_fails_without_failing_the_run(
     inside: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -97,6 +97,8 @@ class TestCell(msgspec.Struct, frozen=True, tag_field="record", tag="cell"):
     replay: str = ""
     """Of a failure in a container, the file that tells what was run; relative to the journal's
     folder. See :mod:`hostabi.oci.replay`."""
+    measured: dict[str, str] = {}
+    """What the test found out besides, by name: pytest's ``record_property``."""
 
     __test__ = False
     """Not a test class, whatever pytest makes of its name."""
