@@ -179,3 +179,34 @@ def test_the_readme_has_one_column_for_all_runtimes() -> None:
         "breaks to the next",
     ]
     assert "| 2 pass " in lines[2]
+
+
+def test_what_payloads_were_refused() -> None:
+    """Programs and runtimes are taken together; no profile and the oldest payload come first."""
+
+    def ran(name: str, payload: str, profile: str, refused: str, runtime: str) -> TestCell:
+        test = f"conformance/test_payloads.py::test_python[{payload}-{profile}]"
+        measured = {"payload": payload, "profile": profile, "refused": refused}
+        return TestCell("s", name, test, Outcome.PASS, runtime=runtime, measured=measured)
+
+    shown = grid(
+        ran(OLD, "sid", "bookworm", "vmsplice=EPERM", "runc"),
+        ran(OLD, "sid", "none", "clone3=ENOSYS openat=EACCES", "runc"),
+        ran(OLD, "sid", "none", "clone3=EPERM", "crun"),
+        ran(NEW, "sid", "none", "", "runc"),
+        ran(OLD, "bullseye", "sid", "statx=ENOSYS", "runc"),
+        *over("runc"),
+    )
+    page = conformance_page.write(shown, "")[conformance_page.PAGE]
+    table = page.partition("## What payloads were refused")[2].partition("##")[0]
+    rows = [[part.strip() for part in line.split("|")[1:-1]] for line in table.splitlines()]
+    assert [row for row in rows if len(row) == 5][2:] == [
+        ["bullseye", "sid", "statx", "ENOSYS", "-"],
+        ["sid", "none", "clone3", "ENOSYS, EPERM", ""],
+        ["sid", "none", "openat", "EACCES", ""],
+        ["sid", "bookworm", "vmsplice", "EPERM", "-"],
+    ]
+    assert (
+        "What payloads were refused"
+        not in conformance_page.write(grid(*over("runc")), "")[conformance_page.PAGE]
+    )

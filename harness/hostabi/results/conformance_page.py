@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tabulate import tabulate
 
-from hostabi.results import conformance, phrases, tables
+from hostabi.results import conformance, payloads, phrases, tables
 from hostabi.results.conformance import MOVES, Grid, Move, Place
 from hostabi.runs.records import TestCell
 
@@ -31,6 +31,11 @@ REPLAYS = "replays"
 _AGAIN = (
     "A replay has the bundles, the command lines and the outputs of one such failure."
     " `hostabi shell KERNEL --replay FILE` runs it again in a guest, of any kernel."
+)
+_REFUSED = (
+    "The libc, shell and Python of each generation, as they are and under the default seccomp"
+    " profile of engines of each generation: the calls that were refused at least once, and how."
+    " Whether the payload got along without is in its tests."
 )
 _AXES = (
     "`broke`: passed on the older side and fails on the newer one. `fixed`: the other way round."
@@ -126,6 +131,9 @@ def _story(grid: Grid, marks: str) -> str:
         ]
         if listed:
             parts += [f"## {head}", "", *listed, ""]
+    refused = payloads.table(grid, grid.columns())
+    if refused:
+        parts += ["## What payloads were refused", "", _REFUSED, "", refused, ""]
     parts += _axis(grid, "What a newer kernel changes", conformance.between_kernels(grid))
     parts += _axis(grid, "What a newer runtime changes", conformance.between_runtimes(grid))
     return "\n".join(parts).rstrip() + "\n"
