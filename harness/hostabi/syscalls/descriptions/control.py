@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from hostabi.syscalls.descriptions.arguments import flags, just, pick, takes
-from hostabi.syscalls.descriptions.memory import out, text
+from hostabi.syscalls.descriptions.memory import After, out, text
 from hostabi.syscalls.descriptions.model import Argument, Description, Kind, describe
 from hostabi.syscalls.table import C
 
@@ -58,7 +58,9 @@ DESCRIPTIONS: tuple[Description, ...] = (
     _tells("PR_CAPBSET_READ", _CAPABILITY),
     _tells("PR_CAPBSET_DROP", _CAPABILITY, privilege="CAP_SETPCAP"),
     _ambient("IS_SET", pick("arg3", C.CAP_CHOWN, C.CAP_SYS_ADMIN, odd=(64,))),
-    _ambient("RAISE", pick("arg3", C.CAP_CHOWN, C.CAP_SYS_ADMIN, odd=(64,))),
+    _ambient(
+        "RAISE", After(Kind.INHERITABLE, pick("arg3", C.CAP_CHOWN, C.CAP_SYS_ADMIN, odd=(64,)))
+    ),
     _ambient("LOWER", pick("arg3", C.CAP_CHOWN, C.CAP_SYS_ADMIN, odd=(64,))),
     _ambient("CLEAR_ALL", just("arg3", 0)),
     _tells("PR_GET_CHILD_SUBREAPER", out("arg2", "int")),

@@ -6,7 +6,7 @@ import struct as packing
 
 from hostabi.syscalls.descriptions.arguments import pick
 from hostabi.syscalls.descriptions.memory import Maybe, out, raw
-from hostabi.syscalls.descriptions.model import Description, describe
+from hostabi.syscalls.descriptions.model import Description, Kind, describe
 
 _KEEP = (1 << 32) - 1
 _VERSION = 0x20080522
@@ -81,6 +81,12 @@ DESCRIPTIONS: tuple[Description, ...] = (
         "capget",
         raw("header", *_HEADS, kept=True),
         Maybe(out("dataptr", "uint64_t", 3), first=True),
+    ),
+    describe(
+        "capset.inheritable",
+        raw("header", _HEADS[0]),
+        raw("data", packing.pack("<6I", _ALL, _ALL, 1, _HIGH, _HIGH, 0)),
+        makes=Kind.INHERITABLE,
     ),
     describe("capset", raw("header", *_HEADS, kept=True), raw("data", *_SETS)),
 )

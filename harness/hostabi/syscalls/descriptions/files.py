@@ -20,8 +20,6 @@ from hostabi.syscalls.table import C
 MODE = pick("mode", 0o600, 0o644, 0o755, 0o4711, 0, odd=(0o1777, 0o170000, -1))
 SEEKABLE = (Kind.FILE, Kind.MEMFD)
 READABLE = (*SEEKABLE, Kind.READER, Kind.EVENT, Kind.TIMER, Kind.PAIRED)
-EVENTS = (Kind.INOTIFY, Kind.SIGNALS, Kind.FANOTIFY)
-"""What is read from them has numbers of the machine's: pids, cookies, descriptors."""
 WRITABLE = (*SEEKABLE, Kind.WRITER, Kind.PAIRED, Kind.EVENT)
 OFFSET = pick("pos", 0, 5, PAGE, 2 * PAGE - 1, 1 << 20, odd=(-1, 1 << 62))
 LENGTH = pick("len", PAGE, 1, 100, 3 * PAGE, 0, odd=(-1, 1 << 62))
@@ -110,7 +108,6 @@ DESCRIPTIONS: tuple[Description, ...] = (
         makes=Kind.FOLDER,
     ),
     describe("read", fd("fd", *READABLE), Room("buf", "count")),
-    describe("read.events", fd("fd", *EVENTS), Room("buf", "count", (4096, 1, 0), kept=False)),
     describe("write", fd("fd", *WRITABLE), Data("buf", "count")),
     describe("pread64", fd("fd", *SEEKABLE), Room("buf", "count"), OFFSET),
     describe("pwrite64", fd("fd", *SEEKABLE), Data("buf", "count"), OFFSET),

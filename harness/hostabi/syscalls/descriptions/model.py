@@ -25,6 +25,7 @@ class Kind(enum.StrEnum):
     FILE = "regular file"
     FOLDER = "directory"
     PATH = "descriptor of a path alone"
+    TAGGED = "file with an extended attribute"
     MEMFD = "memory file"
     READER = "end of a pipe to read from"
     WRITER = "end of a pipe to write to"
@@ -33,8 +34,10 @@ class Kind(enum.StrEnum):
     SIGNALS = "signalfd"
     EPOLL = "epoll"
     INOTIFY = "inotify"
+    EVENTFUL = "inotify with an event"
     FANOTIFY = "fanotify"
     PROCESS = "pidfd"
+    OWN = "pidfd of the process itself"
     NAMESPACE = "namespace"
     TREE = "detached mount"
     CONTEXT = "file system that is being configured"
@@ -71,6 +74,7 @@ class Kind(enum.StrEnum):
     MOUNTED = "name of a directory that is mounted on"
     # numbers
     CHILD = "process that this one made"
+    SELF = "process itself"
     MEMORY = "mapped memory"
     FENCED = "memory that cannot be written"
     WATCH = "inotify watch"
@@ -84,6 +88,11 @@ class Kind(enum.StrEnum):
     KEYRING = "keyring"
     PROTECTION = "memory protection key"
     CONTEXT_AIO = "context of asynchronous I/O"
+    # states of the program itself
+    LOOPBACK = "network whose loopback is up"
+    BLOCKED = "signals that are blocked"
+    PENDING = "signal that is pending"
+    INHERITABLE = "capability that is inheritable"
 
 
 NAMES = frozenset(
@@ -95,9 +104,10 @@ NAMES = frozenset(
 """Kinds that are names in the program's folder."""
 NUMBERS = frozenset(
     {
-        Kind.CHILD, Kind.MEMORY, Kind.FENCED, Kind.WATCH, Kind.ALARM,
+        Kind.CHILD, Kind.SELF, Kind.MEMORY, Kind.FENCED, Kind.WATCH, Kind.ALARM,
         Kind.SEMAPHORES, Kind.SEGMENT, Kind.ATTACHED, Kind.QUEUE, Kind.FILLED, Kind.KEY,
-        Kind.KEYRING, Kind.PROTECTION, Kind.CONTEXT_AIO,
+        Kind.KEYRING, Kind.PROTECTION, Kind.CONTEXT_AIO, Kind.LOOPBACK, Kind.BLOCKED, Kind.PENDING,
+        Kind.INHERITABLE,
     }
 )  # fmt: skip
 DESCRIPTORS = tuple(kind for kind in Kind if kind not in NAMES | NUMBERS)
@@ -166,6 +176,8 @@ class Makes:
     index: int = 0
     of: str = ""
     width: int = 4
+    besides: bool = False
+    """The resource ``of`` which it speaks stays what it was, too."""
 
 
 @dataclass(frozen=True, slots=True)

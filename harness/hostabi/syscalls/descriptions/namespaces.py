@@ -92,18 +92,23 @@ DESCRIPTIONS: tuple[Description, ...] = (
     ),
     describe(
         "pidfd_getfd",
-        fd("pidfd", Kind.PROCESS),
+        fd("pidfd", Kind.OWN, Kind.PROCESS),
         pick("fd", 0, 1, 2, odd=(999, -1)),
         flags("flags"),
     ),
     describe(
         "process_madvise",
-        fd("pidfd", Kind.PROCESS),
+        fd("pidfd", Kind.OWN, Kind.PROCESS),
         out("vec", "struct iovec", kept=False),
         pick("vlen", 1, 0, odd=(2000,)),
         pick("behavior", C.MADV_COLD, C.MADV_PAGEOUT, C.MADV_WILLNEED, odd=(99,)),
         flags("flags"),
     ),
-    describe("process_mrelease", fd("pidfd", Kind.PROCESS), flags("flags")),
+    describe(
+        "process_mrelease",
+        fd("pidfd", Kind.PROCESS),
+        flags("flags"),
+        unsuccessful="a child has ended before the next call, and its memory is gone",
+    ),
     describe("getpgid", takes("pid", Kind.CHILD, also=(0,)), opaque=True),
 )

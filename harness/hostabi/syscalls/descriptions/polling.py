@@ -5,8 +5,8 @@ from __future__ import annotations
 import struct as packing
 
 from hostabi.syscalls.descriptions.arguments import fd, flags, just, path, pick, takes
-from hostabi.syscalls.descriptions.memory import Maybe, Null, out, raw, rows, struct
-from hostabi.syscalls.descriptions.model import Description, Kind, describe
+from hostabi.syscalls.descriptions.memory import Maybe, Null, Room, out, raw, rows, struct
+from hostabi.syscalls.descriptions.model import Description, Kind, Makes, describe
 from hostabi.syscalls.table import C
 
 _TIMEOUT = pick("timeout", 0, 1, odd=())
@@ -16,7 +16,7 @@ _SIZE = pick("sigsetsize", 8, odd=(4,))
 _EVENTS = pick("events", C.POLLIN, C.POLLIN | C.POLLOUT, 0, odd=(0x7FFF, -1))
 _POLLED = rows("ufds", "nfds", "struct pollfd", kept=True, fd=fd("fd"), events=_EVENTS)
 _WATCHED = (
-    Kind.READER, Kind.EVENT, Kind.WRITER, Kind.PAIRED, Kind.TIMER, Kind.SIGNALS, Kind.EPOLL,
+    Kind.READER, Kind.EVENT, Kind.WRITER, Kind.PAIRED, Kind.TIMER, Kind.SIGNALS,
     Kind.INOTIFY, Kind.DATAGRAM, Kind.PROCESS,
 )  # fmt: skip
 _ONE = (
@@ -98,7 +98,18 @@ DESCRIPTIONS: tuple[Description, ...] = (
         flags("mask", "IN_", usual=_WATCH, ignored=True),
         makes=Kind.WATCH,
     ),
-    describe("inotify_rm_watch", fd("fd", Kind.INOTIFY), takes("wd", Kind.WATCH, ends=True)),
+    describe(
+        "inotify_rm_watch",
+        fd("fd", Kind.INOTIFY),
+        takes("wd", Kind.WATCH, ends=True),
+        makes=(Makes(Kind.EVENTFUL, of="fd", besides=True),),  # IN_IGNORED, inotify(7)
+    ),
+    describe(
+        "read.events",
+        fd("fd", Kind.EVENTFUL, Kind.INOTIFY, Kind.SIGNALS, Kind.FANOTIFY),
+        # what is read has numbers of the machine's: pids, cookies, descriptors
+        Room("buf", "count", (4096, 1, 0), kept=False),
+    ),
     describe(
         "fanotify_init",
         flags("flags", "FAN_", usual=_FAN),

@@ -97,7 +97,7 @@ DESCRIPTIONS: tuple[Description, ...] = (
     ),
     describe(
         "pidfd_send_signal",
-        fd("pidfd", Kind.PROCESS),
+        fd("pidfd", Kind.PROCESS, Kind.OWN),
         SIGNAL,
         Null("info"),
         flags("flags", "PIDFD_SIGNAL_", usual=(0,)),
@@ -111,7 +111,8 @@ DESCRIPTIONS: tuple[Description, ...] = (
         takes("pid", _CHILD, odd=(_GONE, -1)),
         SIGNAL,
     ),
-    describe("getpid", opaque=True, makes=_CHILD),
+    describe("getpid", opaque=True, makes=(Makes(_CHILD), Makes(Kind.SELF))),
+    describe("pidfd_open.self", takes("pid", Kind.SELF), flags("flags"), makes=Kind.OWN),
     describe("getppid", opaque=True),
     describe("gettid", opaque=True),
     describe("getpgrp", opaque=True),

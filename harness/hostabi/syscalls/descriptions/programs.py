@@ -80,7 +80,7 @@ class Composer:
         """A program of about ``calls`` calls: a record chooses one, and how it is made.
 
         What a call needs and is not at hand comes before it, and counts as well. ``last``
-        is added at the end, made as simple as can be of what is at hand.
+        is added at the end, with nothing odd about it.
         """
         script = Script(arena=_ARENA)
         writer = Writer(script, self.makers)
@@ -90,7 +90,7 @@ class Composer:
             choices = Choices(record)
             writer.add(self._next(writer, choices), choices)
         if last is not None:
-            writer.add(last, Choices(b"", tame=True))
+            writer.add(last, Choices(records[-1] if records else b"", tame=True))
         return Described(script.build(), sandbox=self.sandbox, descriptions=tuple(writer.written))
 
     def _next(self, writer: Writer, choices: Choices) -> Description:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct as packing
 
 from hostabi.syscalls.descriptions.arguments import fd, flags, just, pick, takes
-from hostabi.syscalls.descriptions.memory import Maybe, Null, out, raw, struct
+from hostabi.syscalls.descriptions.memory import After, Maybe, Null, out, raw, struct
 from hostabi.syscalls.descriptions.model import Description, Kind, describe
 from hostabi.syscalls.table import C
 
@@ -61,10 +61,24 @@ DESCRIPTIONS: tuple[Description, ...] = (
         Maybe(out("oset", "uint64_t")),
         _SIZE,
     ),
+    describe(
+        "rt_sigprocmask.all",
+        just("how", C.SIG_BLOCK),
+        raw("nset", _SETS[-1]),
+        Null("oset"),
+        just("sigsetsize", 8),
+        makes=Kind.BLOCKED,
+    ),
+    describe(
+        "kill.pending",
+        After(Kind.BLOCKED, just("pid", 0)),
+        pick("sig", C.SIGURG, C.SIGCONT, odd=()),
+        makes=Kind.PENDING,
+    ),
     describe("rt_sigpending", out("uset", "uint64_t"), _SIZE),
     describe(
         "rt_sigtimedwait",
-        raw("uthese", *_SETS),
+        After(Kind.PENDING, raw("uthese", _SETS[-1], *_SETS)),
         Maybe(out("uinfo", "struct siginfo")),
         _NO_WAIT,
         _SIZE,

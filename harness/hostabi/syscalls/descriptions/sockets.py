@@ -8,7 +8,17 @@ from __future__ import annotations
 import struct as packing
 
 from hostabi.syscalls.descriptions.arguments import fd, flags, just, pick
-from hostabi.syscalls.descriptions.memory import Data, Field, Maybe, Null, Room, Struct, out, raw
+from hostabi.syscalls.descriptions.memory import (
+    After,
+    Data,
+    Field,
+    Maybe,
+    Null,
+    Room,
+    Struct,
+    out,
+    raw,
+)
 from hostabi.syscalls.descriptions.model import (
     SOCKETS,
     Argument,
@@ -47,13 +57,13 @@ _OPTIONS: tuple[tuple[str, str, tuple[Kind, ...]], ...] = (
     ("SOL_SOCKET", "SO_BROADCAST", SOCKETS),
     ("SOL_SOCKET", "SO_PRIORITY", SOCKETS),
     ("SOL_SOCKET", "SO_PASSCRED", (Kind.PAIRED, Kind.STREAM)),
-    ("SOL_SOCKET", "SO_REUSEPORT", (Kind.INTERNET, Kind.DATAGRAM)),
+    ("SOL_SOCKET", "SO_REUSEPORT", (Kind.INTERNET,)),
     ("SOL_SOCKET", "SO_TIMESTAMP", SOCKETS),
     ("SOL_SOCKET", "SO_RCVLOWAT", SOCKETS),
     ("SOL_SOCKET", "SO_OOBINLINE", SOCKETS),
-    ("SOL_IP", "IP_TTL", (Kind.INTERNET, Kind.DATAGRAM)),
-    ("SOL_IP", "IP_TOS", (Kind.INTERNET, Kind.DATAGRAM)),
-    ("SOL_IP", "IP_RECVERR", (Kind.INTERNET, Kind.DATAGRAM)),
+    ("SOL_IP", "IP_TTL", (Kind.INTERNET,)),
+    ("SOL_IP", "IP_TOS", (Kind.INTERNET,)),
+    ("SOL_IP", "IP_RECVERR", (Kind.INTERNET,)),
     ("SOL_TCP", "TCP_NODELAY", (Kind.INTERNET,)),
     ("SOL_TCP", "TCP_KEEPIDLE", (Kind.INTERNET,)),
     ("SOL_NETLINK", "NETLINK_EXT_ACK", (Kind.NETLINK,)),
@@ -115,7 +125,7 @@ DESCRIPTIONS: tuple[Description, ...] = (
     _socket("unix", C.AF_UNIX, _UNIX, 0, Kind.STREAM),
     _socket("unix-datagram", C.AF_UNIX, _TYPE, 0, Kind.DATAGRAM),
     _socket("inet", C.AF_INET, pick("type", C.SOCK_STREAM | _NB), 0, Kind.INTERNET),
-    _socket("inet-datagram", C.AF_INET, _TYPE, 0, Kind.DATAGRAM),
+    _socket("inet-datagram", C.AF_INET, _TYPE, 0, Kind.INTERNET),
     _socket(
         "inet6", C.AF_INET6, pick("type", C.SOCK_STREAM | _NB, C.SOCK_DGRAM | _NB), 0, Kind.INTERNET
     ),
@@ -144,7 +154,7 @@ DESCRIPTIONS: tuple[Description, ...] = (
     ),
     describe(
         "bind.inet",
-        fd("fd", Kind.INTERNET, Kind.DATAGRAM),
+        fd("fd", Kind.INTERNET),
         raw("umyaddr", _LOOPBACK, _LOOPBACK6, size="addrlen"),
         fresh=_NET,
     ),
@@ -171,8 +181,17 @@ DESCRIPTIONS: tuple[Description, ...] = (
         makes=(Makes(Kind.AWAITED, of="uservaddr"), Makes(Kind.PAIRED, of="fd")),
     ),
     describe(
+        "ioctl.SIOCSIFFLAGS",
+        fd("fd", Kind.INTERNET, Kind.DATAGRAM),
+        just("cmd", C.SIOCSIFFLAGS),
+        raw("arg", b"lo".ljust(16, b"\0") + packing.pack("<H", C.IFF_UP).ljust(24, b"\0")),
+        makes=Kind.LOOPBACK,
+        fresh=_NET,
+        privilege="CAP_NET_ADMIN",
+    ),
+    describe(
         "connect.inet",
-        fd("fd", Kind.DATAGRAM, Kind.INTERNET),
+        After(Kind.LOOPBACK, fd("fd", Kind.INTERNET)),
         raw("uservaddr", _LOOPBACK, _LOOPBACK6, bytes(16), size="addrlen"),
         fresh=_NET,
     ),
@@ -216,7 +235,7 @@ DESCRIPTIONS: tuple[Description, ...] = (
     ),
     describe(
         "sendto.address",
-        fd("fd", Kind.DATAGRAM),
+        After(Kind.LOOPBACK, fd("fd", Kind.INTERNET)),
         Data("buff", "len", (8, 100, 0)),
         _SEND,
         raw("addr", _LOOPBACK, _LOOPBACK6, size="addr_len"),

@@ -31,6 +31,7 @@ class _Call:
     out: list[Slot] = field(default_factory=list)
     places: dict[str, Slot] = field(default_factory=dict)
     """Memory that the call writes to, by the argument's name."""
+    description: Description | None = None
     taken: dict[str, Held] = field(default_factory=dict)
     ended: list[Held] = field(default_factory=list)
     made: list[Held] = field(default_factory=list)
@@ -72,7 +73,7 @@ class Writer:
     def add(self, description: Description, choices: Choices) -> Ref:
         """Add one call, and before it what makes the resources it needs."""
         strange, choices.strange = choices.strange, False
-        with self._writing(choices):
+        with self._writing(choices, description):
             values = [v for argument in description.arguments for v in argument.values(self)]
             ref = self._make(
                 description.call, *values, out=self._call.out, opaque=description.opaque
@@ -84,7 +85,7 @@ class Writer:
 
     def arguments(self, description: Description) -> tuple[Value, ...]:
         """The values that a call would be given, made ready but for the call itself."""
-        with self._writing(Choices(b"", tame=True)):
+        with self._writing(Choices(b"", tame=True), description):
             return tuple(v for argument in description.arguments for v in argument.values(self))
 
     def take(self, kinds: Sequence[Kind], name: str = "", *, ends: bool = False) -> Held | None:
@@ -92,12 +93,9 @@ class Writer:
 
         None where none can be made. One that the call ``ends`` is not at hand afterwards.
         """
-        hand = [
-            held
-            for kind in kinds
-            for held in reversed(self.held.get(kind, ()))
-            if held not in self._reserved
-        ]
+        hand = [held for kind in kinds for held in reversed(self.held.get(kind, ()))]
+        if ends or self._changes(name):
+            hand = [held for held in hand if held not in self._reserved]
         found = self.choices.one(hand) if hand else self._maker(kinds)
         if found is not None:
             self._call.taken[name] = found
@@ -131,13 +129,19 @@ class Writer:
         self._call.size = size or self._call.size
 
     @contextmanager
-    def _writing(self, choices: Choices) -> Iterator[None]:
+    def _writing(self, choices: Choices, description: Description) -> Iterator[None]:
         before = self.choices, self._call
-        self.choices, self._call = choices, _Call()
+        self.choices, self._call = choices, _Call(description=description)
         try:
             yield
         finally:
             self.choices, self._call = before
+
+    def _changes(self, name: str) -> bool:
+        """Whether the resource of an argument is another kind after the call."""
+        written = self._call.description
+        made = written.makes if written else ()
+        return bool(name) and any(each.of == name and not each.besides for each in made)
 
     def _maker(self, kinds: Sequence[Kind]) -> Held | None:
         """A resource from a call that is added for it."""
@@ -174,7 +178,7 @@ class Writer:
     def _from(self, made: Makes, call: _Call, ref: Ref) -> Held:
         if made.of:
             held = call.taken[made.of]
-            if made.kind not in NAMES:
+            if made.kind not in NAMES and not made.besides:
                 self._drop(held)
             return replace(held, kind=made.kind, name=call.name or held.name)
         value: Value = ref
