@@ -39,7 +39,10 @@ DESCRIPTIONS: tuple[Description, ...] = (
     ),
     describe("setns", fd("fd", Kind.NAMESPACE), pick("flags", *_TYPES), privilege=_ADMIN),
     describe(
-        "setns.process", fd("fd", Kind.PROCESS), pick("flags", *_NAMESPACES), privilege=_ADMIN
+        "setns.process",
+        fd("fd", Kind.OWN, Kind.PROCESS),
+        pick("flags", *_NAMESPACES),
+        privilege=_ADMIN,
     ),
     describe(
         "ioctl.NS_GET_USERNS",
@@ -62,7 +65,7 @@ DESCRIPTIONS: tuple[Description, ...] = (
     ),
     describe(
         "ioctl.PIDFD_GET_UTS_NAMESPACE",
-        fd("fd", Kind.PROCESS),
+        fd("fd", Kind.OWN, Kind.PROCESS),
         just("cmd", C.PIDFD_GET_UTS_NAMESPACE),
         just("arg", 0),
         makes=Kind.NAMESPACE,
