@@ -148,6 +148,19 @@ def test_an_alteration_is_found_and_made_small(team, tmp_path, alteration, sysca
         assert (tmp_path / "findings" / f"{found.name}.txt").is_file()
 
 
+def test_one_answer_of_enosys_is_no_call_that_lacks(team, tmp_path):
+    """Else a kernel would sit out the programs that could tell more of it."""
+    team.alter(Alteration(number("dup"), Altered.ERROR, match=errno.EBADF, value=errno.ENOSYS))
+    fuzz = explore(team, plan(tmp_path))
+    ((found, _, _),) = fuzz.found.values()
+    assert found.outcomes == {"6.1": "there", "6.12": "ENOSYS"}
+    assert fuzz.lacking == {"dup": {"6.12"}}
+    team.alter(Alteration(number("lseek"), Altered.ERROR, match=errno.ESPIPE, value=errno.ENOSYS))
+    fuzz = explore(team, plan(tmp_path / "other"))
+    assert fuzz.found
+    assert fuzz.lacking == {}
+
+
 def test_equal_kernels_do_not_differ(team, tmp_path):
     fuzz = explore(team, plan(tmp_path))
     assert fuzz.count.programs >= 600
@@ -231,6 +244,27 @@ def test_a_guest_that_fails_is_a_find_and_the_run_goes_on(team, tmp_path):
     assert all("lseek(" in each.text and each.kernel == "6.12" for each in broke)
     assert broke[0].console == "BUG"
     assert not fuzz.found
+
+
+class Gone(Dying):
+    """An agent that does not even take what it is sent."""
+
+    def submit(self, programs, sandbox=Sandbox(), *, payload=None):
+        if len(programs) > 1:
+            raise AgentLostError("gone before")
+        return self.agent.submit(programs, sandbox, payload=payload)
+
+    def collect(self, pending):
+        return self.agent.collect(pending)
+
+
+def test_a_guest_that_failed_before_it_was_asked_is_replaced(team, tmp_path):
+    team.agents["6.12"] = Gone(team.agents["6.12"])
+    fuzz = explore(team, plan(tmp_path), programs=100)
+    assert team.replaced == ["6.12"]
+    assert (fuzz.count.broken, fuzz.found) == (1, {})
+    broke = [each for each in fuzz_records.read(tmp_path / "journal.jsonl") if is_broke(each)]
+    assert [(each.kernel, each.text) for each in broke] == [("6.12", "")]
 
 
 def is_broke(record) -> bool:

@@ -143,6 +143,13 @@ def test_only_what_is_not_usual_is_left() -> None:
     assert left(b"", usual) == b""
 
 
+def test_where_an_agent_has_its_folder_is_not_compared() -> None:
+    one = b"mount: /hostabi-8khsdezc/cwd/n1 /dev/shm/hostabi-8khsdezc/cwd/n1 rw - tmpfs tmpfs rw"
+    other = one.replace(b"8khsdezc", b"bhld9iq3")
+    assert left(one, Usual()) == left(other, Usual()) != b""
+    assert left(b"fd 3: /cwd/n1/#12\\040(deleted)", Usual()) == b"fd 3: /cwd/n1/#\\040(deleted)"
+
+
 def test_whether_a_child_has_ended_is_not_compared() -> None:
     usual = Usual.of(b"Umask: 0022\nShdPnd: 0000000000000000\n")
     assert left(b"Umask: 0022\nShdPnd: 0000000000010000\n", usual) == b""

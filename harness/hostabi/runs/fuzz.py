@@ -7,6 +7,7 @@ in fresh guests when the time is up.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import time
 from collections import Counter
@@ -18,7 +19,7 @@ from typing import TYPE_CHECKING
 import msgspec
 from hypothesis.strategies import SearchStrategy
 
-from hostabi.agent.program import End, Program, Ran, Report, Sandbox
+from hostabi.agent.program import Call, End, Program, Ran, Report, Sandbox
 from hostabi.errors import MachineError
 from hostabi.progress import SILENT, Progress, Task
 from hostabi.runs import fuzz_causes, fuzz_draw
@@ -30,6 +31,7 @@ from hostabi.runs.lockstep import Lockstep, Sent
 from hostabi.syscalls import printers
 from hostabi.syscalls.builder import Built
 from hostabi.syscalls.cases import Case
+from hostabi.syscalls.table import number
 from hostabi.syscalls.trace import Trace
 
 if TYPE_CHECKING:
@@ -40,6 +42,8 @@ MESSAGE = 32
 """Programs of one message: it costs a guest little, and is soon tried again one by one."""
 _RESET = 64
 """Messages after which guests drop what programs left running."""
+_PATIENCE = 6
+"""How much longer a program may take that was too slow on some kernel."""
 _MOUNTING = frozenset(
     (
         *("mount", "umount2", "move_mount", "open_tree", "fsmount", "mount_setattr"),
@@ -108,6 +112,8 @@ class _Sent:
     sandbox: Sandbox
     sent: Sent
     on: Sequence[frozenset[str]]
+    broken: Mapping[str, MachineError]
+    """Guests that failed when it was sent."""
 
 
 class Fuzz:
@@ -126,6 +132,7 @@ class Fuzz:
         self.lockstep = Lockstep(team.agents)
         self.found: dict[str, tuple[Found, Built, Spot]] = {}
         """What is new in this sitting, by name."""
+        self._messages = 0
         self._team = team
         self._records = records
         self._cache = cache
@@ -133,7 +140,7 @@ class Fuzz:
         self._seen: dict[str, fuzz_causes.Difference] = {
             each.name: _difference(each) for each in plan.before
         }
-        self._lacking: dict[str, frozenset[str]] = {}
+        self.lacking: dict[str, frozenset[str]] = {}
         """Kernels that do not have a call: they sit its programs out."""
         for difference in [*self._seen.values(), *(each.difference for each in plan.known)]:
             self._learn(difference)
@@ -178,20 +185,31 @@ class Fuzz:
         every = frozenset(self.lockstep.agents)
         on = [self._able(case, every) for case in cases]
         programs = [reporting(case.built).program for case in cases]
-        if not self.count.programs % (_RESET * MESSAGE):
-            for agent in self.lockstep.agents.values():
+        broken: dict[str, MachineError] = {}
+        self._messages += 1
+        if self._messages % _RESET == 0:
+            self._reset()
+        sent = self.lockstep.submit(programs, sandbox, on, broken)
+        return _Sent(chunk, first, cases, sandbox, sent, on, broken)
+
+    def _reset(self) -> None:
+        for name, agent in list(self.lockstep.agents.items()):
+            try:
                 agent.reset()
-        return _Sent(chunk, first, cases, sandbox, self.lockstep.submit(programs, sandbox, on), on)
+            except MachineError as error:
+                self._progress.say(f"{name}: a fresh guest, as one failed: {error.message}")
+                self.count.broken += 1
+                self._replace(name)
 
     def _able(self, case: Case, every: frozenset[str]) -> frozenset[str]:
         """The kernels that have all calls of a program, as far as is known."""
         names = self.lockstep.able(case) if case.needs else every
         for step in case.built.steps:
-            names -= self._lacking.get(step.name, frozenset())
+            names -= self.lacking.get(step.name, frozenset())
         return names
 
     def _hear(self, waiting: _Sent) -> list[dict[str, Ran]]:
-        broken: dict[str, MachineError] = {}
+        broken = dict(waiting.broken)
         answers = self.lockstep.collect(waiting.sent, broken)
         self.count.programs += len(waiting.cases)
         self.count.calls += sum(len(case.built.steps) for case in waiting.cases)
@@ -257,12 +275,22 @@ class Fuzz:
             return
         found = self._record(waiting, index, small, whole)
         self._seen[found.name] = _difference(found)
-        self._learn(self._seen[found.name])
+        if self._absent(found, waiting.sandbox):
+            self._learn(self._seen[found.name])
         self.found[found.name] = found, small, whole
         self.count.fresh += 1
         self._records.add(found)
         self._write(found, small, waiting.sandbox, names)
         self._progress.say(f"{found.name}: {_told(found)}")
+
+    def _absent(self, found: Found, sandbox: Sandbox) -> bool:
+        """Whether a kernel that says ENOSYS does so whatever the call is given."""
+        names = frozenset(n for n, seen in found.outcomes.items() if seen == fuzz_causes.LACKING)
+        if not names:
+            return False
+        program = Program(calls=(Call(number(found.syscall), (-1,) * 6),))
+        (rans,) = self.lockstep.run([program], sandbox, [names])
+        return all(ran.values == (-errno.ENOSYS,) for ran in rans.values())
 
     def _learn(self, difference: fuzz_causes.Difference) -> None:
         lacking = frozenset(
@@ -272,10 +300,14 @@ class Fuzz:
             == fuzz_causes.LACKING
         )
         if lacking:
-            self._lacking[difference.syscall] = lacking
+            self.lacking[difference.syscall] = lacking
 
     def _again(self, built: Built, sandbox: Sandbox, names: frozenset[str]) -> Spot | None:
         (rans,) = self.lockstep.run([built.program], sandbox, [names])
+        if any(ran.end is End.TIMED_OUT for ran in rans.values()):
+            # A machine that has much to do is slow, which tells nothing about a kernel.
+            patient = replace(sandbox, timeout=sandbox.timeout * _PATIENCE)
+            (rans,) = self.lockstep.run([built.program], patient, [names])
         return None if refused(rans.values()) else spot(built, rans)
 
     def _record(self, waiting: _Sent, index: int, built: Built, place: Spot) -> Found:
@@ -310,10 +342,10 @@ class Fuzz:
         (folder / f"{found.name}.txt").write_text(text)
 
     def _confirm_all(self, task: Task) -> None:
-        for number, (found, built, place) in enumerate(list(self.found.values()), 1):
+        for turn, (found, built, place) in enumerate(list(self.found.values()), 1):
             if found.tried or not self.plan.times:
                 continue
-            task.note(f"confirming {number} of {len(self.found)}: {found.name}")
+            task.note(f"confirming {turn} of {len(self.found)}: {found.name}")
             sandbox = self.plan.sandboxes[found.sandbox]
             done = confirm(self._team, self._cache, built, sandbox, place, times=self.plan.times)
             if done.text:
@@ -383,7 +415,7 @@ class Fuzz:
 
     def _replace(self, name: str) -> None:
         self._team.replace(name)
-        self.lockstep.agents[name] = self._team.agents[name]
+        self.lockstep.replace(name, self._team.agents[name])
 
 
 def _refusing(answers: Sequence[Mapping[str, Ran]]) -> frozenset[str]:

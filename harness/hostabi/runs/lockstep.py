@@ -149,10 +149,13 @@ class Lockstep:
         programs: Sequence[Program],
         sandbox: Sandbox = Sandbox(),
         on: Sequence[Set[str]] | None = None,
+        broken: dict[str, MachineError] | None = None,
     ) -> Sent:
-        """Send programs to their kernels; :meth:`collect` must come next."""
-        for report in {program.report for program in programs} - {Report.NOTHING}:
-            self._learn(sandbox, report)
+        """Send programs to their kernels; :meth:`collect` must come next.
+
+        With ``broken``, a machine that fails is put there and the others are sent theirs.
+        """
+        reports = {program.report for program in programs} - {Report.NOTHING}
         places = on or [self.agents.keys()] * len(programs)
         payloads: dict[tuple[float, tuple[int, ...]], bytes] = {}
         pending: dict[str, tuple[tuple[int, ...], Pending]] = {}
@@ -164,7 +167,14 @@ class Lockstep:
             key = (agent.timeout_scale, chosen)
             if key not in payloads:
                 payloads[key] = encode_run(mine, sandbox, agent.timeout_scale)
-            pending[name] = chosen, agent.submit(mine, sandbox, payload=payloads[key])
+            try:
+                for report in reports:
+                    self._learn(name, sandbox, report)
+                pending[name] = chosen, agent.submit(mine, sandbox, payload=payloads[key])
+            except MachineError as error:
+                if broken is None:
+                    raise
+                broken[name] = error
         return Sent(tuple(programs), sandbox, pending)
 
     def collect(
@@ -192,13 +202,17 @@ class Lockstep:
         self.programs += len(sent.programs)
         return answers
 
-    def _learn(self, sandbox: Sandbox, report: Report) -> None:
-        """See what an empty program leaves in a sandbox on each kernel, once."""
-        for name, agent in self.agents.items():
-            key = (name, sandbox, report)
-            if key not in self._usual:
-                ran = agent.run([Program(calls=(), report=report)], sandbox)[0]
-                self._usual[key] = Usual.of(ran.state)
+    def replace(self, name: str, agent: Agent) -> None:
+        """Have another agent of a kernel, of which it is not known yet what programs leave."""
+        self.agents[name] = agent
+        self._usual = {key: usual for key, usual in self._usual.items() if key[0] != name}
+
+    def _learn(self, name: str, sandbox: Sandbox, report: Report) -> None:
+        """See what an empty program leaves in a sandbox on a kernel, once."""
+        key = (name, sandbox, report)
+        if key not in self._usual:
+            ran = self.agents[name].run([Program(calls=(), report=report)], sandbox)[0]
+            self._usual[key] = Usual.of(ran.state)
 
     def compare(
         self,

@@ -20,6 +20,9 @@ _PENDING = re.compile(rb"(SigPnd|ShdPnd): ([0-9a-f]{1,16})")
 _UNNAMED = re.compile(rb"/#\d+")
 """A file of O_TMPFILE is called by its inode's number."""
 
+_LOCAL = re.compile(rb"(?:/dev/shm|/tmp)?/hostabi-[a-z0-9_]{8}")
+"""The scratch folder of an agent beside others, as mountinfo has it."""
+
 
 @dataclass(frozen=True)
 class Usual:
@@ -62,6 +65,8 @@ def _name(line: bytes) -> bytes:
 
 def _steady(line: bytes) -> bytes:
     """A line without what is a matter of time or of what ran before."""
+    if line.startswith(b"mount:"):
+        return _LOCAL.sub(b"/scratch", line)
     if b"/#" in line:
         return _UNNAMED.sub(b"/#", line)
     match = _PENDING.fullmatch(line)
