@@ -39,6 +39,8 @@ def needs_reset(new: tuple[int, ...], old: tuple[int, ...], file: int) -> bool:
 class Credentials(Family):
     """A family that sets and reads its identities and capabilities."""
 
+    powerful = True
+
     def header(self) -> Slot:
         """Of capset(2) and capget(2): the third version, for the caller."""
         return self.struct("struct __user_cap_header_struct", version=VERSION_3)

@@ -29,6 +29,14 @@ def exited(code: int) -> int:
 class Family(Script):
     """A script whose children make calls of their own."""
 
+    powerful = False
+    """Whether it does what only root may."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        if self.powerful:
+            self.needs.add("root")
+
     @contextmanager
     def child(self, flags: int = C.SIGCHLD) -> Iterator[Ref]:
         """A clone(2) with ``flags``; the calls added inside are the child's."""

@@ -377,6 +377,7 @@ def test_interpreters_may_be_scripts_to_a_depth(agent, features, batch):
 def flag_story(value: int) -> Case:
     """Flags of the process: no_new_privs and the subreaper stay, the others are set anew."""
     script = Family()
+    script.needs.add("root")  # who has it has not set no_new_privs
     nnp, keep, dumpable, signal = value & 1, value >> 1 & 1, value >> 2 & 1, value >> 3 & 31
     if nnp:
         script.returns(0, "prctl", C.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)

@@ -170,7 +170,7 @@ def test_open_files_stay_usable(agent, features, batch):
 def wrong_story(handled: int, access: int, nnp: bool) -> Case:
     """Unknown rights, rights not handled, and no_new_privs that is missing."""
     script = Family()
-    script.needs.add("landlock")
+    script.needs |= {"landlock", "root"}
     attributes = script.struct("struct landlock_ruleset_attr", handled_access_fs=handled)
     script.returns(-errno.EINVAL, "landlock_create_ruleset", attributes, 8, 1 << 20)
     unknown = script.struct("struct landlock_ruleset_attr", handled_access_fs=1 << 50)

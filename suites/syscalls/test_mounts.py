@@ -31,6 +31,8 @@ KINDS = {
 class Mounts(Family):
     """A family that mounts."""
 
+    powerful = True
+
     def folder(self, path: str) -> None:
         self.returns(0, "mkdirat", C.AT_FDCWD, self.string(path), 0o755)
 

@@ -18,6 +18,12 @@ SIZE = 3
 OVERFLOW = 65534
 
 
+class Spaces(Family):
+    """A family with namespaces of its own."""
+
+    powerful = True
+
+
 def render(rows: list[tuple[int, int, int]]) -> str:
     return "".join(f"{inside} {outside} {length}\n" for inside, outside, length in rows)
 
@@ -46,7 +52,7 @@ def translated(rows: list[tuple[int, int, int]], outside: int) -> int:
 
 def map_story(kind: str, rows: list[tuple[int, int, int]], owner: int) -> Case:
     """A child shares its descriptors, so that the first process can reach its map in proc(5)."""
-    script = Family()
+    script = Spaces()
     script.make_file("f")
     script.returns(0, "fchownat", C.AT_FDCWD, script.string("f"), owner, owner, 0)
     role, pid = script.spawn(C.CLONE_NEWUSER | C.CLONE_FILES | C.SIGCHLD)
@@ -96,7 +102,7 @@ def test_maps_are_read_back_and_translate(agent, features, batch):
 
 def own_map_story(user: int, outside: int, length: int, deny: bool, kind: str) -> Case:
     """Who has no power outside may map one id, its own; groups only once setgroups is denied."""
-    script = Family()
+    script = Spaces()
     script.returns(0, "setresgid", user, user, user)
     script.returns(0, "setresuid", user, user, user)
     script.returns(0, "prctl", C.PR_SET_DUMPABLE, 1)
@@ -133,7 +139,7 @@ def test_an_ordinary_user_maps_itself_only(agent, features, batch):
 
 def name_story(names: list[bytes], kind: str) -> Case:
     """Each generation of namespaces has a name of its own, copied from its parent's."""
-    script = Family()
+    script = Spaces()
     field = {"host": 1, "domain": 5}[kind]
 
     def named(want: bytes) -> None:
@@ -175,7 +181,7 @@ def test_names_are_of_the_namespace(agent, features, batch):
 
 def ipc_story(keys: list[int], back: bool) -> Case:
     """System V objects are found by key in their own namespace only."""
-    script = Family()
+    script = Spaces()
     home = script.open("/proc/self/ns/ipc")
     made = {}
     for key in keys:
@@ -209,7 +215,7 @@ def test_ipc_objects_are_of_the_namespace(agent, features, batch):
 
 def init_story(depth: int, how: str, orphans: int) -> Case:
     """The end of process 1 ends all processes of its namespace, those of inner ones too."""
-    script = Family()
+    script = Spaces()
     pipe = script.buffer(8)
     script.returns(0, "pipe2", pipe, C.O_CLOEXEC)
     init, pid = script.spawn(C.CLONE_NEWPID | C.SIGCHLD)
@@ -266,7 +272,7 @@ def test_all_die_with_process_one(agent, features, batch):
 
 def guarded_story(number: int, handled: bool, outside: bool) -> Case:
     """Process 1 gets from its own namespace only signals that it handles; from outside KILL too."""
-    script = Family()
+    script = Spaces()
     init, pid = script.spawn(C.CLONE_NEWPID | C.SIGCHLD)
     with script.by(init):
         if handled and number not in (C.SIGKILL, C.SIGSTOP):
@@ -294,7 +300,7 @@ def test_process_one_is_safe_from_its_own(agent, features, batch):
 
 def number_story(wanted: list[int]) -> Case:
     """clone3 gives the child the number it is asked for in its own namespace."""
-    script = Family()
+    script = Spaces()
     init, pid = script.spawn(C.CLONE_NEWPID | C.SIGCHLD)
     with script.by(init):
         used = {1}
@@ -323,7 +329,7 @@ def test_a_process_gets_the_number_asked_for(agent, features, batch):
 
 def clock_story(monotonic: int, boot: int) -> Case:
     """Offsets are added for who is born or executes inside; they are set before that only."""
-    script = Family()
+    script = Spaces()
     script.needs.add("namespace:time")
     span = script.room("struct __kernel_timespec")
     script.returns(0, "unshare", C.CLONE_NEWTIME)
@@ -366,7 +372,7 @@ KINDS = {
 
 def nsfs_story(kind: str, owner: int) -> Case:
     """A namespace's descriptor tells its type, its owner and its parent."""
-    script = Family()
+    script = Spaces()
     script.returns(0, "setresuid", -1, owner, -1)
     script.returns(0, "unshare", C.CLONE_NEWUSER)
     user = script.open("/proc/self/ns/user")
@@ -424,7 +430,7 @@ def test_nsfs_tells_type_owner_and_parent(agent, features, batch):
 
 def limit_story(kind: str, limit: int) -> Case:
     """So many namespaces may be made in a user namespace, and ENOSPC says that there were more."""
-    script = Family()
+    script = Spaces()
     script.returns(0, "unshare", C.CLONE_NEWUSER)
     script.put(0, "/proc/self/uid_map", "0 0 1")
     script.put(0, f"/proc/sys/user/max_{kind}_namespaces", str(limit))
@@ -449,7 +455,7 @@ def test_namespaces_are_limited(agent, features, batch):
 
 def depth_story(depth: int) -> Case:
     """Namespaces nest to a depth of 32 and no further."""
-    script = Family()
+    script = Spaces()
     for level in range(depth):
         # The initial one and 32 nested ones may each have another.
         script.returns(0 if level < 33 else -errno.ENOSPC, "unshare", C.CLONE_NEWUSER)
@@ -469,7 +475,7 @@ def test_user_namespaces_nest_to_a_depth(agent, features, batch):
 
 def join_story(kind: str, wrong: str) -> Case:
     """setns goes where the descriptor says if it may, and the type has to be right."""
-    script = Family()
+    script = Spaces()
     home = script.open(f"/proc/self/ns/{kind}")
     script.returns(0, "unshare", KINDS[kind])
     there = script.open(f"/proc/self/ns/{kind}")

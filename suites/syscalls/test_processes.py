@@ -279,6 +279,8 @@ def refused(flags: frozenset[str], signal: int) -> bool:
 def clone3_story(flags: frozenset[str], signal: int) -> Case:
     script = Family()
     script.block()
+    if any(name.startswith("CLONE_NEW") for name in flags):
+        script.needs.add("root")
     bits = sum(getattr(C, name) for name in flags)
     arguments = script.struct("struct clone_args", flags=bits, exit_signal=signal)
     role = script.role()

@@ -66,6 +66,8 @@ REAL = (C.SCHED_FIFO, C.SCHED_RR)
 class Policies(Family):
     """A model of one process's policy, priority and nice value, root's."""
 
+    powerful = True
+
     def __init__(self) -> None:
         super().__init__()
         self.policy, self.priority, self.nice, self.reset = C.SCHED_NORMAL, 0, 0, False
@@ -170,6 +172,7 @@ def bounds_story(policy: int) -> Case:
     script.returns(low if known else -errno.EINVAL, "sched_get_priority_min", policy)
     script.returns(high if known else -errno.EINVAL, "sched_get_priority_max", policy)
     if policy in REAL:
+        script.needs.add("root")
         for value, result in (
             (low, 0),
             (high, 0),
@@ -195,6 +198,7 @@ IOPRIO_PROCESS = 1  # ioprio_set(2); linux/ioprio.h
 def io_story(steps: list[tuple[int, int]], able: bool) -> Case:
     """Class and level come back, and a child has them."""
     script = Family()
+    script.needs.add("root")
     if not able:
         script.returns(0, "setresuid", 1000, 1000, 1000)
     now = 0
@@ -229,6 +233,7 @@ def test_io_priorities_are_kept(agent, features, batch):
 def group_story(nices: list[int], lowered: int) -> Case:
     """setpriority of a group reaches all of it; getpriority tells the most favoured."""
     script = Family()
+    script.needs.add("root")
     pids = []
     for nice in nices:
         role, pid = script.spawn()

@@ -25,6 +25,8 @@ RANKS = ("KILL_PROCESS", "KILL_THREAD", "TRAP", "ERRNO", "TRACE", "LOG", "ALLOW"
 class Filters(Family):
     """A family that filters its own calls."""
 
+    powerful = True
+
     def program(self, *statements: bytes) -> Slot:
         code = self.content(b"".join(statements))
         return self.struct("struct sock_fprog", len=len(statements), filter=code)
@@ -247,6 +249,7 @@ def notify_story(answers: list[tuple[int, int]]) -> Case:
 
             script.ensure(check)
         script.returns(-error or value, "getppid", value)
+        script.wait_for(again)
     return script.case()
 
 

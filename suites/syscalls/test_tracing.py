@@ -25,6 +25,8 @@ def stopped(signal: int, event: int = 0) -> int:
 class Tracer(Family):
     """A family whose first process traces."""
 
+    powerful = True
+
     def told(self, pid: Ref, status: int) -> None:
         self.reap(pid, status)
 
@@ -38,7 +40,7 @@ class Tracer(Family):
             with self.by(role):
                 self.returns(0, "ptrace", C.PTRACE_TRACEME, 0, 0, 0)
                 me = self.works("getpid", opaque=True)
-                self.returns(0, "kill", me, C.SIGSTOP)
+                self.call("kill", me, C.SIGSTOP)  # which a death may end
             self.told(pid, stopped(C.SIGSTOP))
         else:
             with self.by(role):
@@ -307,7 +309,7 @@ SHARES = {
 
 def share_story(shared: set[str]) -> Case:
     """kcmp says equal for just what clone was told to share."""
-    script = Family()
+    script = Tracer()
     script.needs.add("kcmp")
     if "SIGHAND" in shared:
         shared = shared | {"VM"}

@@ -199,18 +199,6 @@ def _landlock(b: Builder) -> Ref:
     return b.call("landlock_create_ruleset", ruleset, 8, 0)
 
 
-def _landlock_refer(b: Builder) -> Ref:
-    handled = C.LANDLOCK_ACCESS_FS_REFER
-    ruleset = b.struct("struct landlock_ruleset_attr", handled_access_fs=handled)
-    return b.call("landlock_create_ruleset", ruleset, 8, 0)
-
-
-def _landlock_truncate(b: Builder) -> Ref:
-    handled = C.LANDLOCK_ACCESS_FS_TRUNCATE
-    ruleset = b.struct("struct landlock_ruleset_attr", handled_access_fs=handled)
-    return b.call("landlock_create_ruleset", ruleset, 8, 0)
-
-
 def _time_namespace(b: Builder) -> Ref:
     return b.call("unshare", C.CLONE_NEWTIME)
 
@@ -246,8 +234,6 @@ PROBES: tuple[Probe, ...] = (
     Probe("mount_setattr", _mount_setattr),
     Probe("kcmp", _kcmp),
     Probe("landlock", _landlock),
-    Probe("landlock:refer", _landlock_refer),
-    Probe("landlock:truncate", _landlock_truncate),
     Probe("prctl:memory-merge", _memory_merge),
     Probe("prctl:mdwe", _mdwe),
     Probe("namespace:time", _time_namespace),
