@@ -222,11 +222,9 @@ def name_story(name: str) -> Case:
     return script.case()
 
 
-names = st.text(
-    st.characters(codec="utf-8", exclude_characters="/\0", exclude_categories=["Z", "C"]),
-    min_size=1,
-    max_size=30,
-).filter(lambda name: name not in {".", ".."})
+names = st.text("abcxyz019-_+.:é日", min_size=1, max_size=30).filter(
+    lambda name: name not in {".", ".."}
+)
 
 
 @given(batch=batches(st.builds(name_story, names), 2))
