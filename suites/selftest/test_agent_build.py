@@ -60,7 +60,7 @@ def test_a_warning_is_an_error_that_is_shown(sources: Path, tmp_path: Path) -> N
 def test_sources_that_change_meanwhile(
     sources: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def compiled(_files: list[Path], _arch: str, output: Path) -> None:
+    def compiled(_files: list[Path], _arch: str, _flags: tuple[str, ...], output: Path) -> None:
         output.write_bytes(b"of the old sources")
         (sources / "main.c").write_text("int main(void) { return 2; }\n")
 
