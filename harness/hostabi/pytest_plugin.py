@@ -21,7 +21,7 @@ import pytest
 from hostabi import pytest_broken, pytest_engines, pytest_replay
 from hostabi.errors import HostabiError, InputError
 from hostabi.kernels.identity import RUNNING, is_running
-from hostabi.model import Outcome
+from hostabi.model import Outcome, Variant
 from hostabi.progress import SILENT, Progress, Silent
 from hostabi.pytest_journal import (
     OUTCOME,
@@ -210,8 +210,12 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         )
 
 
+@pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what the options exclude: lockstep over one kernel, slow tests of a short run."""
+    """Leave out what the options exclude: lockstep over one kernel, slow tests of a short run.
+
+    What is left of one guest is put together, as going back to an earlier one may be a restore.
+    """
     mode = config.getoption("--lockstep")
     alone = len(config.stash[_SPECS]) < 2
     short = config.getoption("--short")
@@ -228,6 +232,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if left_out:
         config.hook.pytest_deselected(items=left_out)
         items[:] = [item for item in items if wanted(item)]
+    turns: dict[tuple[object, Variant], int] = {}
+    items.sort(
+        key=lambda item: turns.setdefault(
+            (parameters(item).get("kernel_spec"), variant(item)), len(turns)
+        )
+    )
     used = frozenset(name for item in items for name in getattr(item, "fixturenames", ()))
     config.stash[_USED] = used & {"runtime", pytest_engines.FIXTURE}
 

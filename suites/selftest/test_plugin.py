@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -132,6 +133,25 @@ def test_variants_have_machines_of_their_own(inside: pytest.Pytester) -> None:
         "cgroup-v2 cpus=2 memory=512",
         "cgroup-v1 cpus=1 memory=1024",
     }
+
+
+def test_the_tests_of_one_guest_come_together(inside: pytest.Pytester) -> None:
+    """With one machine at a time, as each change of the variant is a restore."""
+    inside.makepyfile(
+        """
+        import pytest
+        def test_a(machine): pass
+        @pytest.mark.variant(cpus=2)
+        def test_b(machine): pass
+        def test_c(machine): pass
+        @pytest.mark.variant(cpus=2)
+        def test_d(machine): pass
+        """
+    )
+    result = inside.runpytest("--kernel", "6.1,7.3", "-v")
+    result.assert_outcomes(passed=8)
+    names = re.findall(r"test_([a-d])\[(\S+)\] PASSED", result.stdout.str())
+    assert names == [(test, kernel) for kernel in ("6.1", "7.3") for test in "acbd"]
 
 
 OUTCOMES = """
