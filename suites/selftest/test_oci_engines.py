@@ -147,7 +147,7 @@ def test_blame(lacking: tuple[str, ...], named: str) -> None:
 
 
 def test_a_failure_tells_who_is_to_blame() -> None:
-    guest = Host("mount -t overlay", "modprobe", pull=completed(125, stderr=b"\nno storage\n"))
+    guest = Host("mount -t overlay", "modprobe", load=completed(125, stderr=b"\nno storage\n"))
     guest.files["/work/engine/log"] = b"what the daemon said"
     engine = bound(guest, "podman")
     with engine.serving() as session, pytest.raises(EngineError) as caught:

@@ -84,6 +84,9 @@ class Words(Protocol):
     def run(self, name: str, limits: Limits, command: Sequence[str]) -> tuple[str, ...]:
         """Create and start a container that stays."""
 
+    def limited(self, name: str, limits: Limits, command: Sequence[str]) -> tuple[str, ...]:
+        """Run a container to its end."""
+
     def mapped(self, name: str, volume: str, command: Sequence[str]) -> tuple[str, ...]:
         """Run a container in a user namespace to its end, with the id-mapped folder ``volume``
         at /data if there is one."""
@@ -145,6 +148,11 @@ class Containerd:
         """The output goes to a file, as nobody is attached."""
         options = ("--memory-limit", str(limits.memory), "--log-uri", f"file://{WORK}/{name}.log")
         return (*self._base, "run", "--detach", *options, REFERENCE, name, *command)
+
+    def limited(self, name: str, limits: Limits, command: Sequence[str]) -> tuple[str, ...]:
+        """The output is that of ctr itself."""
+        options = ("--rm", "--memory-limit", str(limits.memory))
+        return (*self._base, "run", *options, REFERENCE, name, *command)
 
     def mapped(self, name: str, volume: str, command: Sequence[str]) -> tuple[str, ...]:
         """ctr has no id-mapped volumes; the snapshotter maps the image's files."""
@@ -219,8 +227,8 @@ class Podman:
         return ()
 
     def pull(self) -> tuple[str, ...]:
-        """From the layout's folder."""
-        return (*self._base, "pull", f"oci:{WORK}/image:{REFERENCE}")
+        """From the archive too: what is pulled from a folder is named after that by podman 4."""
+        return (*self._base, "load", "--input", f"{WORK}/image.tar")
 
     def images(self) -> tuple[str, ...]:
         """Digests only."""
@@ -228,10 +236,17 @@ class Podman:
 
     def run(self, name: str, limits: Limits, command: Sequence[str]) -> tuple[str, ...]:
         """With the log in a file, as there is no journal."""
+        options = ("--detach", "--log-driver", "k8s-file")
+        return (*self._base, "run", *options, *self._limited(name, limits), *command)
+
+    def limited(self, name: str, limits: Limits, command: Sequence[str]) -> tuple[str, ...]:
+        """The output is that of podman itself."""
+        return (*self._base, "run", "--rm", *self._limited(name, limits), *command)
+
+    def _limited(self, name: str, limits: Limits) -> tuple[str, ...]:
         memory = ("--memory", str(limits.memory), "--memory-swap", str(limits.memory))
         tasks = ("--pids-limit", str(limits.tasks)) if limits.tasks else ()
-        options = ("--network", "none", "--log-driver", "k8s-file", "--name", name)
-        return (*self._base, "run", "--detach", *options, *memory, *tasks, REFERENCE, *command)
+        return ("--network", "none", "--name", name, *memory, *tasks, REFERENCE)
 
     def mapped(self, name: str, volume: str, command: Sequence[str]) -> tuple[str, ...]:
         """A volume is id-mapped by an option of its own."""
@@ -321,8 +336,12 @@ class Engine:
         return self._command((f"{MOUNT}/probe", *words))
 
     def outside(self, script: str) -> str:
-        """What a shell script prints that is run in the guest itself."""
-        return self._command(("/bin/busybox", "sh", "-c", script)).text
+        """What a shell script prints that is run in the guest itself. Raises MachineError for one
+        that fails."""
+        step = self._command(("/bin/busybox", "sh", "-c", script))
+        if not step.ok:
+            raise MachineError(f"the guest cannot be asked: {step}")
+        return step.text
 
     @contextmanager
     def serving(self) -> Iterator[Session]:
@@ -351,7 +370,7 @@ class Engine:
         finally:
             # What it started goes with the reset of the guest; its mounts with their namespace.
             with self.agent.aside():
-                self.outside(f"kill -KILL $(cat {_HOLDER})")
+                self.outside(f"kill -KILL $(cat {_HOLDER}) || true")
 
     def _lay(self) -> None:
         script = (
