@@ -95,12 +95,10 @@ DESCRIPTIONS: tuple[Description, ...] = (
         flags("flags"),
         flags("init_val", "PKEY_", usual=(0, C.PKEY_DISABLE_WRITE)),
         makes=Kind.PROTECTION,
-        unsuccessful="emulated processors have no protection keys",
     ),
     describe(
         "pkey_free",
         takes("pkey", Kind.PROTECTION, ends=True),
-        unsuccessful="emulated processors have no protection keys",
     ),
     describe(
         "pkey_mprotect",

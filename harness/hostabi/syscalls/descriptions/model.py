@@ -29,6 +29,7 @@ class Kind(enum.StrEnum):
     MEMFD = "memory file"
     READER = "end of a pipe to read from"
     WRITER = "end of a pipe to write to"
+    OUTLET = "end of another pipe to write to"
     EVENT = "eventfd"
     TIMER = "timerfd"
     SIGNALS = "signalfd"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hostabi.syscalls.descriptions.arguments import fd, flags, pick
+from hostabi.syscalls.descriptions.arguments import fd, flags, just, pick
 from hostabi.syscalls.descriptions.memory import Maybe, Vector, out, raw
 from hostabi.syscalls.descriptions.model import Description, Kind, Makes, describe
 from hostabi.syscalls.strategies import PAGE
@@ -34,6 +34,12 @@ DESCRIPTIONS: tuple[Description, ...] = (
     ),
     describe("pipe", out("fildes", "int", 2)),
     describe(
+        "pipe2.other",
+        out("fildes", "int", 2),
+        just("flags", C.O_NONBLOCK),
+        makes=(Makes(Kind.OUTLET, out="fildes", index=1),),
+    ),
+    describe(
         "splice.in",
         fd("fd_in", Kind.FILE, Kind.MEMFD),
         _off("off_in"),
@@ -51,6 +57,8 @@ DESCRIPTIONS: tuple[Description, ...] = (
         _LENGTH,
         _SPLICE,
     ),
-    describe("tee", fd("fdin", Kind.READER), fd("fdout", Kind.WRITER), _LENGTH, _SPLICE),
+    describe(
+        "tee", fd("fdin", Kind.READER), fd("fdout", Kind.OUTLET, Kind.WRITER), _LENGTH, _SPLICE
+    ),
     describe("vmsplice", fd("fd", Kind.WRITER), Vector("uiov", "nr_segs"), _SPLICE),
 )

@@ -118,7 +118,7 @@ DESCRIPTIONS: tuple[Description, ...] = (
     describe("getpgrp", opaque=True),
     describe("getsid", _WHO, opaque=True),
     describe("setsid", opaque=True, unsuccessful="a program is its session's leader already"),
-    describe("setpgid", takes("pid", _CHILD, also=(0,)), takes("pgid", _CHILD, also=(0,))),
+    describe("setpgid", takes("pid", _CHILD, odd=(_GONE, 0)), takes("pgid", _CHILD, also=(0,))),
     describe("set_tid_address", out("tidptr", "int", kept=False), opaque=True),
     describe(
         "set_robust_list",
