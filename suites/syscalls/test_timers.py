@@ -149,14 +149,14 @@ posix = st.one_of(
 
 
 class Timers(Script):
-    """POSIX timers that notify nobody."""
+    """POSIX timers that are never due. Those that notify nobody show time left when disarmed."""
 
     def __init__(self) -> None:
         super().__init__()
         self.timers: list[tuple[Slot, tuple]] = []
 
     def do_create(self, clock: int) -> None:
-        event = self.struct("struct sigevent", sigev_notify=C.SIGEV_NONE)
+        event = self.struct("struct sigevent", sigev_notify=C.SIGEV_SIGNAL, sigev_signo=C.SIGUSR1)
         number = self.buffer(4)
         self.returns(0, "timer_create", clock, event, number)
         self.timers.append((number, (DISARM, (0, 0))))
