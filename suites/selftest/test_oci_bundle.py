@@ -8,7 +8,17 @@ import pytest
 from msgspec.structs import replace
 
 from hostabi.oci import actions, bundle
-from hostabi.oci.records import Capabilities, Config, Device, Mount
+from hostabi.oci.records import (
+    BlockIO,
+    Capabilities,
+    Config,
+    Device,
+    Memory,
+    Mount,
+    Network,
+    NetworkPriority,
+    WeightDevice,
+)
 
 
 def written(config: Config) -> dict:
@@ -32,6 +42,26 @@ def test_what_is_not_set_is_absent() -> None:
     assert "resources" not in file["linux"]
     assert "terminal" not in file["process"]
     assert "null" not in bundle.base().encode().decode()
+
+
+def test_names_of_resources() -> None:
+    """Those with capitals inside, most of them for cgroup v1 alone."""
+    config = bundle.resources(
+        bundle.base(),
+        memory=Memory(kernel_tcp=1, swappiness=2, disable_oom_killer=True, use_hierarchy=True),
+        block_io=BlockIO(weight=10, weight_device=(WeightDevice(major=1, minor=2, weight=3),)),
+        network=Network(class_id=5, priorities=(NetworkPriority(name="lo", priority=6),)),
+    )
+    assert written(config)["linux"]["resources"] == {
+        "memory": {
+            "kernelTCP": 1,
+            "swappiness": 2,
+            "disableOOMKiller": True,
+            "useHierarchy": True,
+        },
+        "blockIO": {"weight": 10, "weightDevice": [{"major": 1, "minor": 2, "weight": 3}]},
+        "network": {"classID": 5, "priorities": [{"name": "lo", "priority": 6}]},
+    }
 
 
 def test_names_are_those_of_the_specification() -> None:
