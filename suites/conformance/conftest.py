@@ -13,9 +13,10 @@ import pytest
 from hostabi.errors import CallError
 from hostabi.kernels.build import Build
 from hostabi.oci.actions import Action
-from hostabi.oci.driver import Runtime, Visit
+from hostabi.oci.driver import Runtime
 from hostabi.oci.records import Config
 from hostabi.oci.seen import Answers, Report, decode
+from hostabi.oci.visits import Visit
 from hostabi.pytest_journal import variant
 from hostabi.pytest_plugin import unsupported
 

@@ -15,12 +15,12 @@ import pytest
 
 from hostabi.kernels.build import Build
 from hostabi.oci import actions
-from hostabi.oci.driver import Step
 from hostabi.oci.engine import MAPPED, WORK, Engine, EngineError, Limits, Session
 from hostabi.oci.engine_blame import blame
 from hostabi.oci.engines import IMAGE, MOUNT
 from hostabi.oci.layout import REFERENCE, manifest_digest
 from hostabi.oci.seen import Answers
+from hostabi.oci.visits import Step
 from hostabi.pytest_plugin import unsupported
 
 pytestmark = pytest.mark.slow

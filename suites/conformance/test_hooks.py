@@ -12,9 +12,10 @@ from msgspec.structs import replace
 
 from hostabi.kernels.build import Build
 from hostabi.oci import actions, bundle
-from hostabi.oci.driver import ContainerError, Runtime, State
+from hostabi.oci.driver import Runtime
 from hostabi.oci.records import Config, Hook, Hooks, Mount
 from hostabi.oci.seen import Answers, Report, decode
+from hostabi.oci.visits import ContainerError, State
 
 # A file of the guest that every hook writes to, and its name in the container.
 LOG = "/work/hostabi-hooks"

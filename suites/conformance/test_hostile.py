@@ -14,8 +14,9 @@ import pytest
 from msgspec.structs import replace
 
 from hostabi.oci import actions, bundle
-from hostabi.oci.driver import Runtime, Step
+from hostabi.oci.driver import Runtime
 from hostabi.oci.records import Config, Mount
+from hostabi.oci.visits import Step
 
 CANARY = "/tmp/hostabi-canary"
 MARK = actions.write("/mark/file", "x", create=True)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from hostabi.oci import actions, bundle
-from hostabi.oci.driver import Runtime, Visit
+from hostabi.oci.driver import Runtime
 from hostabi.oci.records import Config, SyscallRule
+from hostabi.oci.visits import Visit
 from hostabi.pytest_plugin import unsupported
 from hostabi.syscalls import table
 

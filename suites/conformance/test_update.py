@@ -14,9 +14,10 @@ import pytest
 
 from hostabi.oci import actions, bundle
 from hostabi.oci.actions import Action
-from hostabi.oci.driver import Container, Runtime, Step
+from hostabi.oci.driver import Container, Runtime
 from hostabi.oci.records import Cpu, Memory, Pids, Resources
 from hostabi.oci.seen import Answers
+from hostabi.oci.visits import Step
 from hostabi.pytest_plugin import unsupported
 
 MIB = 1 << 20

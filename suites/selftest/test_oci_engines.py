@@ -18,10 +18,10 @@ from hostabi.agent.records import Completed
 from hostabi.errors import InputError, MachineError
 from hostabi.guest.disk import Entry
 from hostabi.oci import engines, layout
-from hostabi.oci.driver import Step
 from hostabi.oci.engine import Engine, EngineError, Limits, State
 from hostabi.oci.engine_blame import blame
 from hostabi.oci.log import Log
+from hostabi.oci.visits import Step
 
 _ = inside  # a fixture
 

@@ -12,8 +12,9 @@ from hostabi.agent.records import Completed
 from hostabi.errors import CallError, GuestHangError, InputError, MachineError
 from hostabi.oci import actions, bundle, disk, engines, runtimes
 from hostabi.oci.deviations import known
-from hostabi.oci.driver import ContainerError, Runtime
+from hostabi.oci.driver import Runtime
 from hostabi.oci.log import Log
+from hostabi.oci.visits import ContainerError
 
 REPORTLESS = b'{"action": "identity", "arguments": [], "value": 0}\n'
 

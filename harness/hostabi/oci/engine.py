@@ -16,10 +16,11 @@ from typing import Protocol
 
 from hostabi.errors import CallError, MachineError
 from hostabi.oci import engine_blame
-from hostabi.oci.driver import Step, stepped
+from hostabi.oci.driver import stepped
 from hostabi.oci.engines import IMAGE, MOUNT, Entry, find
 from hostabi.oci.layout import REFERENCE
 from hostabi.oci.log import Commander, Kept, Log
+from hostabi.oci.visits import Step
 
 WORK = "/work/engine"
 """Where an engine writes, in the guest and in its tree."""
