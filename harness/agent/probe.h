@@ -88,6 +88,7 @@ void do_bundle(int argc, char **argv);
 void do_discard(int argc, char **argv);
 
 /* probe_process.c: deeds about the process itself. */
+void do_become(int argc, char **argv);
 void do_clock(int argc, char **argv);
 void do_exit(int argc, char **argv);
 void do_into(int argc, char **argv);

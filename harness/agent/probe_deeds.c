@@ -295,6 +295,7 @@ static const struct {
 	void (*act)(int argc, char **argv);
 } deeds[] = {
 	{ "await", 2, do_await },
+	{ "become", 4, do_become },
 	{ "bundle", 3, do_bundle },
 	{ "call", 2, do_call },
 	{ "calls", 2, do_calls },

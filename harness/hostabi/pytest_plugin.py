@@ -21,7 +21,7 @@ import pytest
 from hostabi import pytest_broken, pytest_engines, pytest_replay
 from hostabi.errors import HostabiError, InputError
 from hostabi.kernels.identity import RUNNING, is_running
-from hostabi.model import Outcome, Variant
+from hostabi.model import Cgroup, Outcome, Variant
 from hostabi.progress import SILENT, Progress, Silent
 from hostabi.pytest_journal import (
     OUTCOME,
@@ -53,6 +53,7 @@ _MARKERS = (
     "kernels: boots real kernels under QEMU",
     "slow: takes more than a few seconds",
     "variant: how the guest is booted, as keywords of hostabi.model.Variant",
+    "privileged(reason): what it promises cannot be had by an ordinary user's runtime, and why",
 )
 _LOST = pytest.StashKey[bool]()
 _SPECS = pytest.StashKey[tuple[str, ...]]()
@@ -87,6 +88,12 @@ def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginMa
         default=[],
         metavar="NAME",
         help="an OCI runtime of the catalogue or a path to one; may be repeated or a comma list",
+    )
+    group.addoption(
+        "--rootless",
+        choices=("with", "only", "without"),
+        default="without",
+        help="also, or only, have an ordinary user call the runtimes: crun (rootless)",
     )
     group.addoption(
         "--accel",
@@ -205,6 +212,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
             names: tuple[str, ...] = pytest_engines.names(config) or ("none",)  # left out then
         else:
             names = config.stash[_RUNTIMES] or _default_runtimes(short=config.getoption("--short"))
+            names = _in_modes(names, config.getoption("--rootless"))
         metafunc.parametrize(
             "runtime_name", names, scope="session", ids=[Path(name).name for name in names]
         )
@@ -360,6 +368,14 @@ def _default_runtimes(*, short: bool) -> tuple[str, ...]:
     return default_names(short=short)
 
 
+def _in_modes(names: tuple[str, ...], mode: str) -> tuple[str, ...]:
+    """The runtimes as --rootless says: as they are, called by an ordinary user, or both."""
+    from hostabi.oci.runtimes import SUFFIX  # noqa: PLC0415
+
+    suffixes = {"with": ("", SUFFIX), "only": (SUFFIX,), "without": ("",)}[mode]
+    return tuple(name + suffix for name in names for suffix in suffixes)
+
+
 @pytest.fixture(scope="session")
 def guests(request: pytest.FixtureRequest) -> Guests:
     """The guests of this session."""
@@ -449,6 +465,7 @@ def runtime(
     del broken_number
     if is_running(kernel.name):
         unsupported("runtimes are tried in guests only; name a line with --kernel")
+    refuse_rootless(runtime_name, request.node)
     from hostabi.oci.driver import runtime as bound  # noqa: PLC0415
 
     return bound(
@@ -458,6 +475,19 @@ def runtime(
         kept=request.config.stash.setdefault(pytest_replay.KEPT, {}),
         said=request.config.stash.setdefault(_SAID, {}).setdefault((kernel.name, runtime_name), {}),
     )
+
+
+def refuse_rootless(name: str, item: pytest.Item) -> None:
+    """Unsupported where an ordinary user's runtime cannot do what the test asks for."""
+    from hostabi.oci.runtimes import split  # noqa: PLC0415
+
+    if not split(name)[1]:
+        return
+    marker = item.get_closest_marker("privileged")
+    if marker is not None:
+        unsupported(f"rootless: {marker.args[0]}")
+    if variant(item).cgroup is not Cgroup.V2:
+        unsupported("rootless: only cgroup v2 hands groups to an ordinary user")
 
 
 def _note_use(config: pytest.Config, build: Build, machine: Machine | None) -> None:

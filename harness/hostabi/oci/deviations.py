@@ -8,14 +8,16 @@ import msgspec
 
 from hostabi import resources
 from hostabi.errors import InputError
+from hostabi.oci.runtimes import split
 
 
 class Deviation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A test that is expected to fail with these runtimes or builds, why, and who says so.
 
     ``test`` is ``folder/file.py::function``. An empty field says nothing; of
-    ``runtimes`` and ``builds`` one at least is given. ``builds`` are exact
-    names, for the next build of a line may be repaired.
+    ``runtimes`` and ``builds`` one at least is given. A runtime with the suffix of the rootless
+    mode is meant in that mode alone. ``builds`` are exact names, for the next build of a line may
+    be repaired.
     """
 
     test: str
@@ -30,11 +32,15 @@ class Deviation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             raise ValueError(f"the deviation of {self.test} names no runtimes and no builds")
 
     def covers(self, test: str, *, runtime: str, build: str) -> bool:
-        """Whether a cell is meant; ``test`` ends with its parameters in brackets, if it has any."""
+        """Whether a cell is meant; ``test`` ends with its parameters in brackets, if it has any.
+
+        What a runtime does not keep, it does not keep for an ordinary user either.
+        """
+        names = {runtime, split(runtime)[0]}
         name, _, parameters = test.removesuffix("]").partition("[")
         return (
             self.test == name
-            and (not self.runtimes or runtime in self.runtimes)
+            and (not self.runtimes or not names.isdisjoint(self.runtimes))
             and (not self.builds or build in self.builds)
             and (not self.case or f"-{self.case}-" in f"-{parameters}-")
         )

@@ -7,6 +7,7 @@ at /engines: one folder for each engine, ``image``, that root as an OCI layout, 
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import stat
 from collections.abc import Iterator, Sequence
@@ -16,7 +17,7 @@ from pathlib import Path
 from hostabi.agent.build import binary
 from hostabi.errors import ArchiveError, InputError
 from hostabi.guest.disk import SUITE, Disk, Entry, below, ext4_image, folder_entries
-from hostabi.oci import engines, layout, runtimes
+from hostabi.oci import engines, layout, rootless, runtimes
 from hostabi.oci.runtimes import MOUNT, ROOTFS
 from hostabi.packages.context import Packages
 from hostabi.packages.tree import Tree
@@ -123,7 +124,13 @@ def tree_entries(entry: runtimes.Entry, tree: Path) -> Iterator[Entry]:
         if found.name.startswith(UNUSED):
             continue
         seen.add(found.name)
+        if found.name in rootless.SET_UID:
+            found = dataclasses.replace(found, mode=found.mode | stat.S_ISUID)  # noqa: PLW2901
         yield below(entry.name, found)
+    if "etc" not in seen:
+        yield Entry(f"{entry.name}/etc", _FOLDER)
+    for name in sorted(rootless.FILES.keys() - seen):
+        yield Entry(f"{entry.name}/{name}", _FILE, rootless.FILES[name].encode())
     if entry.local is not None:
         for folder in ("usr/local", "usr/local/bin"):
             if folder not in seen:

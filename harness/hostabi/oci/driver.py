@@ -7,6 +7,7 @@ both runtimes offer for all of them in a row. A runtime works in its own tree
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import shlex
 from collections.abc import Iterator, Sequence
@@ -18,12 +19,12 @@ from msgspec.structs import replace
 
 from hostabi.agent.records import Completed
 from hostabi.errors import CallError, GuestHangError, MachineError
-from hostabi.oci import bundle
+from hostabi.oci import bundle, rootless
 from hostabi.oci.actions import Action, command
 from hostabi.oci.broken import drop
 from hostabi.oci.log import Commander, Kept, Log
 from hostabi.oci.records import Config, Process
-from hostabi.oci.runtimes import MOUNT, ROOTFS, Entry, find
+from hostabi.oci.runtimes import MOUNT, ROOTFS, SUFFIX, Entry, find, split
 from hostabi.oci.seen import Answers, decode
 from hostabi.oci.visits import ContainerError, ProcessState, State, Step, Visit
 
@@ -136,7 +137,7 @@ class Runtime:
 
     ``drops`` is the property of config.json, or of the process that exec is given, that it
     never sees, to try the tests themselves. ``said`` keeps what its commands told of it, for
-    all who ask it on the same kernel.
+    all who ask it on the same kernel. ``user`` is who calls it, if that is not root.
     """
 
     entry: Entry
@@ -146,11 +147,17 @@ class Runtime:
     trees: str = MOUNT
     drops: str = ""
     said: dict[str, dict[str, object]] = field(default_factory=dict, compare=False)
+    user: rootless.User | None = None
 
     @property
     def name(self) -> str:
-        """As in the catalogue."""
-        return self.entry.name
+        """As in the catalogue, and the mode if it is another one."""
+        return self.entry.name + (SUFFIX if self.user else "")
+
+    @property
+    def tree(self) -> str:
+        """Its own root in the guest."""
+        return f"{self.trees}/{self.entry.name}"
 
     def invoke(
         self,
@@ -171,8 +178,17 @@ class Runtime:
             # What a created container inherits must not be our pipes: the agent
             # closes them when the command has ended.
             argv = (f"{self.work}/probe", "detach", detached, *argv)
+        return self._call(argv, limit=limit)
+
+    def _call(
+        self, argv: tuple[str, ...], env: dict[str, str] | None = None, limit: int = _ANSWERS
+    ) -> Step:
+        """Run a command in its tree, as the one who calls it."""
+        if self.user:
+            argv = (*self.user.argv(f"{self.work}/probe"), *argv)
+            env = {**rootless.ENVIRONMENT, **(env or {})}
         done = self.agent.command(
-            list(argv), root=f"{self.trees}/{self.name}", timeout=_SECONDS, limit=limit
+            list(argv), root=self.tree, timeout=_SECONDS, limit=limit, env=env
         )
         return stepped(argv, done)
 
@@ -201,7 +217,10 @@ class Runtime:
     def _options(self) -> tuple[str, ...]:
         # runc's default is cgroupfs; crun prefers systemd where it finds it.
         manager = ("--cgroup-manager=cgroupfs",) if self.entry.family == "crun" else ()
-        return (f"--root={self.state}/{self.name}", *manager)
+        if not self.user:
+            return (f"--root={self.state}/{self.name}", *manager)
+        own = self.user.options(self.entry.family)
+        return (f"--root={rootless.HOME}/{self.entry.name}", *own, *manager)
 
     def version(self) -> str:
         """What ``--version`` says, first line. Raises ContainerError if it does not start."""
@@ -239,6 +258,7 @@ class Runtime:
         """
         if not config.linux.cgroups_path:
             config = bundle.linux(config, cgroups_path=f"{_GROUP}/{identifier}")
+        config = self.suited(config)
         folder = f"{self.work}/{identifier}"
         try:
             # It also leaves the probe beside the bundles, for `detach` in a runtime's tree.
@@ -247,6 +267,8 @@ class Runtime:
                 script = f"cd {folder} && {{ {setup}\n}}"
                 argv = ["/bin/busybox", "sh", "-c", script]
                 _done(self.agent.command(argv, timeout=_SECONDS))
+            if self.user:
+                _done(self.agent.command(self.user.owns(folder), timeout=_SECONDS))
             self.agent.write(f"{folder}/config.json", self._seen(config.encode()))
         except CallError as error:
             raise MachineError(
@@ -254,6 +276,18 @@ class Runtime:
                 advice="the guest's memory may be full; the next test gets a fresh guest",
             ) from error
         return config
+
+    def suited(self, config: Config) -> Config:
+        """``config`` as the one who calls can run it."""
+        return self.user.config(config) if self.user else config
+
+    def group(self, path: str) -> str:
+        """The folder, in the guest, of the control group that a bundle calls ``path``."""
+        return f"/sys/fs/cgroup{rootless.SERVICE if self.user else ''}{path}"
+
+    def beside(self, config: Config, pid: int) -> Config:
+        """``config`` in the user namespace, if there is one, that owns those of process ``pid``."""
+        return bundle.namespace(config, "user", f"/proc/{pid}/ns/user") if self.user else config
 
     def _seen(self, content: bytes) -> bytes:
         """The file as the runtime gets it."""
@@ -277,7 +311,7 @@ class Runtime:
 
         ``options`` stand before the verb, as ``--debug`` does.
         """
-        identifier = _identifier(self.name)
+        identifier = _identifier(self.entry.name)
         if actions:
             config = bundle.args(config, *command(actions))
         config = self.prepare(config, identifier, setup)
@@ -291,16 +325,13 @@ class Runtime:
         The script gets $RUNTIME with its options, $ID and $FOLDER, and has the
         container write to $FOLDER/output, where the answers are taken from.
         """
-        identifier = _identifier(self.name)
+        identifier = _identifier(self.entry.name)
         config = self.prepare(bundle.args(config, *command(actions)), identifier, setup)
         folder = f"{self.work}/{identifier}"
         call = shlex.join((self.entry.program, *self._options()))
-        argv = [f"{self.work}/busybox", "sh", "-c", script]
+        argv = (f"{self.work}/busybox", "sh", "-c", script)
         environment = {"RUNTIME": call, "ID": identifier, "FOLDER": folder}
-        done = self.agent.command(
-            argv, root=f"{self.trees}/{self.name}", timeout=_SECONDS, env=environment
-        )
-        step = stepped(argv, done)
+        step = self._call(argv, environment)
         said = self.agent.read(f"{folder}/output", _ANSWERS) if step.ok else b""
         self._discard(identifier, gone=False)
         return Visit(config, step, said)
@@ -310,7 +341,7 @@ class Runtime:
 
         How it ended, and whether the runtime still knows a container of it.
         """
-        identifier = _identifier(self.name)
+        identifier = _identifier(self.entry.name)
         self.prepare(bundle.base(), identifier)
         self.agent.write(f"{self.work}/{identifier}/config.json", self._seen(content))
         step = self.invoke("run", f"--bundle={self.work}/{identifier}", identifier)
@@ -326,7 +357,7 @@ class Runtime:
 
         One with a terminal gets it, and what it shows is what :meth:`Container.answers` reads.
         """
-        identifier = _identifier(self.name)
+        identifier = _identifier(self.entry.name)
         if actions:
             config = bundle.args(config, *command(actions))
         config = self.prepare(config, identifier)
@@ -351,7 +382,7 @@ class Runtime:
     def _discard(self, identifier: str, *, gone: bool) -> None:
         """Remove what is left of a container, whatever state it is in."""
         # The group above the containers' own goes with the last of them.
-        groups = (f"/sys/fs/cgroup{_GROUP}", f"/sys/fs/cgroup/*{_GROUP}")
+        groups = (self.group(_GROUP), f"/sys/fs/cgroup/*{_GROUP}")
         with self.agent.aside():
             if not gone:
                 self.invoke("delete", "--force", identifier)
@@ -387,11 +418,17 @@ def runtime(
 ) -> Runtime:
     """The runtime called ``spec``, bound to an agent whose machine has the runtimes' disk.
 
+    With the rootless mode's suffix an ordinary user calls it, for whom the guest is made ready.
     It never sees the property ``drops`` of config.json. ``kept`` is what several of them have
     in common, see :meth:`hostabi.oci.log.Log.once`, and ``said`` what the same runtime told of
     itself on the same kernel.
 
-    Raises InputError for an unknown runtime.
+    Raises InputError for an unknown runtime, MachineError when nobody else can call it.
     """
     told = {} if said is None else said
-    return Runtime(find(spec), Log(agent, kept), drops=drops, said=told)
+    bound = Runtime(find(spec), Log(agent, kept), drops=drops, said=told)
+    if not split(spec)[1]:
+        return bound
+    probe = f"{MOUNT}/{ROOTFS}/probe"
+    subordinate = rootless.prepare(bound.agent, bound.tree, probe, bound.work)
+    return dataclasses.replace(bound, user=rootless.User(subordinate))

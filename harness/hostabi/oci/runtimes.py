@@ -19,6 +19,9 @@ MOUNT = "/runtimes"
 ROOTFS = "rootfs"
 """The folder beside those trees that is copied to be a container's root."""
 
+SUFFIX = " (rootless)"
+"""What a runtime's name ends with when an ordinary user calls it: :mod:`hostabi.oci.rootless`."""
+
 FAMILIES = ("runc", "crun")
 """Command lines that are known; a local binary's is told from its name."""
 
@@ -106,8 +109,14 @@ def anonymous(text: str, name: str) -> str:
     return re.sub(rf"(?<![\w-]){re.escape(name)}(?![\w-])", "the runtime", text)
 
 
+def split(name: str) -> tuple[str, bool]:
+    """The runtime's name without its mode, and whether that is the rootless one."""
+    return name.removesuffix(SUFFIX), name.endswith(SUFFIX)
+
+
 def find(spec: str) -> Entry:
-    """The runtime called ``spec``, or the binary at the path ``spec``. Raises InputError."""
+    """The runtime called ``spec``, in whatever mode, or the binary at that path. InputError."""
+    spec = split(spec)[0]
     entries = catalogue()
     if spec in entries:
         return entries[spec]
