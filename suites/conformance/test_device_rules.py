@@ -16,6 +16,8 @@ from hostabi.oci.driver import Runtime
 from hostabi.oci.records import Config, DeviceRule, Mount
 from hostabi.oci.seen import Answers
 
+pytestmark = pytest.mark.privileged("rules about devices are a program that only root may attach")
+
 FOLDER = "/tmp/hostabi-nodes"
 CHARACTER = 0o020600
 MAJOR, OTHER = 239, 238

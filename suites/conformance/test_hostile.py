@@ -195,7 +195,7 @@ def test_broken_file(kind: str, runtime: Runtime, untouched: Check) -> None:
 
 def test_large_file(runtime: Runtime, untouched: Check) -> None:
     """A file of 1 MB is run as it says."""
-    config = bundle.args(bundle.base(), "/probe", "identity")
+    config = runtime.suited(bundle.args(bundle.base(), "/probe", "identity"))
     large = bundle.process(config, env=(*config.process.env, f"LARGE={'x' * 100_000}"))
     notes = {f"note-{number}": "x" * 1000 for number in range(LARGE // 1000)}
     visit_file = json.loads(large.encode())
@@ -211,7 +211,8 @@ def test_large_file(runtime: Runtime, untouched: Check) -> None:
 def test_unknown_properties(place: str, runtime: Runtime, untouched: Check) -> None:
     """config.md, "Extensibility": "Runtimes ... MUST NOT generate an error" for what they
     do not know: "they MUST ignore unknown properties"."""
-    document = json.loads(bundle.args(bundle.base(), "/probe", "identity").encode())
+    config = runtime.suited(bundle.args(bundle.base(), "/probe", "identity"))
+    document = json.loads(config.encode())
     target = document if place == "top" else document[place]
     target["org.example.unknown"] = {"nested": [1, 2, {"more": None}]}
     step, _known = runtime.run_file(json.dumps(document).encode())

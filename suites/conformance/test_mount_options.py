@@ -193,6 +193,7 @@ def needs_mount_setattr(runtime: Runtime) -> None:
         unsupported("this kernel has no mount_setattr(2)")
 
 
+@pytest.mark.privileged("mount_setattr(2) gives other owners only to who owns the file system")
 @pytest.mark.proves("{given}")
 @pytest.mark.parametrize("given", ["mounts.uidMappings", "mounts.options:idmap"])
 def test_idmapped(given: str, runtime: Runtime) -> None:

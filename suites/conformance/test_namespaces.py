@@ -83,6 +83,7 @@ def test_joined_by_path(runtime: Runtime) -> None:
         second = replace(bundle.base(), hostname="")
         for kind in joined:
             second = bundle.namespace(second, kind, f"/proc/{pid}/ns/{LINKS[kind]}")
+        second = runtime.beside(second, pid)
         ours = runtime.run(second, actions.REPORT).answers.report
     for kind in joined:
         assert ours.namespaces[LINKS[kind]] == theirs.namespaces[LINKS[kind]], kind
@@ -119,6 +120,7 @@ def test_user_ids_outside_the_mapping_do_not_exist(look) -> None:
     assert answers.deed(actions.attempt("setresuid", 65_536, 65_536, 65_536)).error == "EINVAL"
 
 
+@pytest.mark.privileged("its containers are always in a user namespace")
 def test_default_has_no_user_namespace(look, outside) -> None:
     """The base lists no user namespace, so the runtime's is inherited."""
     inside = look(bundle.base(), *QUESTIONS).report

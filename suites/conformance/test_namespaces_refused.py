@@ -66,6 +66,7 @@ def test_joined(kind: str, link: str, runtime: Runtime) -> None:
         first.ready()
         theirs = first.answers().report
         second = bundle.namespace(bundle.base("second"), kind, f"/proc/{pid}/ns/{link}")
+        second = runtime.beside(second, pid)
         ours = runtime.run(second, actions.REPORT).answers.report
     assert ours.namespaces[link] == theirs.namespaces[link]
     assert ours.namespaces["mnt"] != theirs.namespaces["mnt"]

@@ -12,6 +12,8 @@ from hostabi.oci.records import Config, NetDevice
 from hostabi.pytest_plugin import unsupported
 from hostabi.syscalls.table import C
 
+pytestmark = pytest.mark.privileged("an interface of the host is not the user's to move")
+
 NAME, INSIDE = "hostabi0", "inside0"
 MTU, ADDRESS, HARDWARE = "1234", "10.99.0.1", "02:00:00:00:00:07"
 DEVICES = actions.listed("/sys/class/net")

@@ -185,7 +185,7 @@ def test_changes_after_create_have_no_effect(runtime: Runtime) -> None:
 
 def test_pid_file(runtime: Runtime) -> None:
     """What engines find the process by: the file has the pid of the state."""
-    path = f"{runtime.work}-pid"
+    path = f"{runtime.work}/pid"
     with runtime.container(bundle.base(), *WAITING, options=(f"--pid-file={path}",)) as made:
         assert int(runtime.agent.read(path)) == made.state().pid
     runtime.agent.command(["/bin/busybox", "rm", "-f", path])
@@ -229,5 +229,5 @@ def test_failed_create_leaves_nothing(runtime: Runtime, refused) -> None:
     refused(bundle.linux(config, cgroups_path="/hostabi/refused"))
     listed = runtime.invoke("list", "--format=json").done.stdout
     assert not msgspec.json.decode(listed)
-    left = runtime.probe("list", "/sys/fs/cgroup/hostabi/refused").answers.deeds[0]
+    left = runtime.probe("list", runtime.group("/hostabi/refused")).answers.deeds[0]
     assert left.error == "ENOENT", "its control group is left"

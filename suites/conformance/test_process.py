@@ -131,6 +131,7 @@ def test_environment(look) -> None:
     assert {each for each in seen if not each.startswith("HOME=")} == set(given)
 
 
+@pytest.mark.privileged("lowering oom_score_adj needs CAP_SYS_RESOURCE of the host")
 @pytest.mark.proves("process.oomScoreAdj")
 def test_oom_score(look, outside) -> None:
     """ "If oomScoreAdj is set, the runtime MUST set oom_score_adj to the given value", also a

@@ -11,6 +11,7 @@ from hostabi.oci.records import Config, Mount
 OUTER = "/work/oci/outer"
 CROSSING = {"shared": (True, True), "slave": (True, False), "private": (False, False)}
 """Whether a mount made outside comes inside, and one made inside goes outside."""
+OUTSIDE_MOUNTS = pytest.mark.privileged("the outside, where only root may mount, mounts something")
 LATE = actions.listed("/mnt/outer/late")
 INNER = actions.call("mount", "inner", "/mnt/outer/inner", "tmpfs", 0, 0)
 
@@ -53,6 +54,7 @@ def crossed(runtime: Runtime, config: Config) -> tuple[bool, bool]:
     return came, visit.step.done.stdout.decode().strip() != "0"
 
 
+@OUTSIDE_MOUNTS
 @pytest.mark.proves("linux.rootfsPropagation", unless=("slave", "private"))
 @pytest.mark.parametrize("propagation", CROSSING)
 def test_root_is_crossed(propagation: str, runtime: Runtime) -> None:
@@ -61,6 +63,7 @@ def test_root_is_crossed(propagation: str, runtime: Runtime) -> None:
     assert crossed(runtime, crossing(f"r{propagation}")) == CROSSING[propagation]
 
 
+@OUTSIDE_MOUNTS
 @pytest.mark.proves("mounts.options:r{propagation}")
 @pytest.mark.parametrize("propagation", ["slave", "private"])
 def test_mount_is_crossed(propagation: str, runtime: Runtime) -> None:

@@ -132,6 +132,7 @@ def throttled(disk: tuple[int, int]) -> Config:
     return bundle.resources(config, block_io=limits, devices=(allowed,))
 
 
+@pytest.mark.privileged("the disk that is read belongs to root")
 @pytest.mark.proves(
     "linux.resources.blockIO.throttleReadBpsDevice",
     "linux.resources.blockIO.throttleReadIOPSDevice",

@@ -12,6 +12,8 @@ from hostabi.syscalls.table import C
 MILLISECOND = 1_000_000
 RESET = "SCHED_FLAG_RESET_ON_FORK"
 
+BETTER = pytest.mark.privileged("better than others is for CAP_SYS_NICE of the host")
+
 # The property, and what sched_getattr(2) says then: policy, flags, nice, priority and times.
 POLICIES = {
     "other": (Scheduler(policy="SCHED_OTHER", nice=7), (C.SCHED_NORMAL, 0, 7, 0)),
@@ -35,7 +37,10 @@ POLICIES = {
 }
 
 
-@pytest.mark.parametrize("name", POLICIES)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=() if name in {"other", "idle"} else [BETTER]) for name in POLICIES],
+)
 @pytest.mark.proves("process.scheduler", "process.scheduler.policy")
 def test_scheduler(name: str, look, since) -> None:
     """ "scheduler": policy, nice, priority, flags and the times of a deadline, as the kernel has
@@ -60,7 +65,12 @@ def test_unknown_policy(refused, since) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "level"), [("IOPRIO_CLASS_RT", 1), ("IOPRIO_CLASS_BE", 3), ("IOPRIO_CLASS_IDLE", 0)]
+    ("name", "level"),
+    [
+        pytest.param("IOPRIO_CLASS_RT", 1, marks=[BETTER]),
+        ("IOPRIO_CLASS_BE", 3),
+        ("IOPRIO_CLASS_IDLE", 0),
+    ],
 )
 @pytest.mark.proves("process.ioPriority")
 def test_io_priority(name: str, level: int, look, since) -> None:

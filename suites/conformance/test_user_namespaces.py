@@ -8,6 +8,8 @@ from hostabi.oci import actions, bundle
 from hostabi.oci.driver import Runtime
 from hostabi.oci.records import IdMap, User
 
+pytestmark = pytest.mark.privileged("newuidmap(1) maps the ids of subuid(5) and no others")
+
 UIDS = (
     IdMap(container=0, host=100_000, size=1000),
     IdMap(container=1000, host=300_000, size=10),
