@@ -17,6 +17,7 @@ from hostabi.oci import actions, bundle, disk, driver, rootless, runtimes
 from hostabi.oci.deviations import Deviation
 from hostabi.oci.driver import Runtime
 from hostabi.packages.cache import Cache
+from hostabi.results import conformance, phrases
 
 SINGLE, MANY = rootless.User(subordinate=False), rootless.User(subordinate=True)
 
@@ -53,6 +54,14 @@ def test_name() -> None:
     assert runtimes.split("crun") == ("crun", False)
     assert driver.runtime("crun (rootless)", Guest()).name == "crun (rootless)"
     assert driver.runtime("crun", Guest()).name == "crun"
+    assert runtimes.find("crun (rootless)") == runtimes.find("crun")
+
+
+def test_neighbours_are_of_one_mode() -> None:
+    """A table that compares runtimes compares each with the older one in the same mode."""
+    names = ("crun-bookworm", "crun", "crun-bookworm (rootless)", "crun (rootless)", "mine")
+    assert conformance.pairs(names) == [(names[0], names[1]), (names[2], names[3])]
+    assert phrases.several(names[2:4], names) == "every crun (rootless)"
 
 
 def test_a_bundle_gets_a_user_namespace() -> None:
@@ -78,13 +87,16 @@ def test_groups_are_below_the_users() -> None:
 
 
 def test_what_cannot_be_mounted_is_bound() -> None:
-    """A sysfs without a network namespace, a proc without a pid namespace, and nothing else."""
+    """A sysfs without a network namespace, a proc without a pid namespace, and nothing else; a
+    mqueue without an ipc namespace is left out."""
     before = {mount.destination: mount for mount in bundle.base().mounts}
     shared = MANY.config(bundle.without_namespace(bundle.base(), "network"))
     after = {mount.destination: mount for mount in shared.mounts}
     assert (after["/sys"].source, after["/sys"].options[0]) == ("/sys", "rbind")
     assert [name for name, mount in before.items() if after[name] != mount] == ["/sys"]
     assert MANY.config(bundle.base()).mounts == bundle.base().mounts
+    without = MANY.config(bundle.without_namespace(bundle.base(), "ipc"))
+    assert before.keys() - {mount.destination for mount in without.mounts} == {"/dev/mqueue"}
 
 
 @pytest.mark.parametrize(("name", "option"), [("runc", "--rootless=true"), ("crun", "")])
@@ -112,7 +124,7 @@ def test_a_bundle_belongs_to_the_user() -> None:
     """What the runtime is to change must be its own."""
     guest = Guest()
     made = Runtime(runtimes.find("crun"), guest, user=MANY).prepare(bundle.base(), "one")
-    assert f"chown -R {rootless.UID}:{rootless.UID} /work/oci/one" in guest.commands[0][-1]
+    assert MANY.owns("/work/oci/one") in guest.commands
     assert made.linux.cgroups_path == f"{rootless.SERVICE}/hostabi/one"
 
 

@@ -61,7 +61,7 @@ def runtimes_disk(packages: Packages, specs: Sequence[str] = ()) -> Disk:
 
     Raises InputError for an unknown runtime and PackageError when one cannot be had.
     """
-    names = dict.fromkeys((*runtimes.default_names(), *specs))
+    names = dict.fromkeys(runtimes.split(name)[0] for name in (*runtimes.default_names(), *specs))
     found = [runtimes.find(name) for name in names]
     parts = [_Part(entry, packages.tree(entry.packages, entry.suite)) for entry in found]
     busybox = packages.tree(["busybox-static"], SUITE)

@@ -110,8 +110,15 @@ class Grid:
 
 
 def families() -> dict[str, str]:
-    """The families of runtimes and engines by name, in the order of their catalogues."""
-    of_runtimes = {name: entry.family for name, entry in runtimes.catalogue().items()}
+    """The families of runtimes and engines by name, in the order of their catalogues.
+
+    Those that an ordinary user calls are families of their own, after those that root calls.
+    """
+    of_runtimes = {
+        name + mode: entry.family + mode
+        for mode in ("", runtimes.SUFFIX)
+        for name, entry in runtimes.catalogue().items()
+    }
     return of_runtimes | {name: entry.family for name, entry in engines.catalogue().items()}
 
 
