@@ -208,6 +208,9 @@ class Runtime:
         step = self.probe("listen", made.socket, made.file)
         if not step.ok or b'"errno":0' not in step.done.stdout:
             raise MachineError(f"no listener for seccomp notifications: {step}")
+        if self.user:
+            owner = f"{rootless.UID}:{rootless.UID}"
+            self.agent.command(["/bin/busybox", "chown", owner, made.socket])
         try:
             yield made
         finally:

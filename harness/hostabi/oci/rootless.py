@@ -128,13 +128,16 @@ class User:
 
 
 def _mounts(config: Config) -> tuple[Mount, ...]:
-    """A new sysfs is of a network namespace and a new proc of a pid namespace, and nobody may
-    mount that of another user namespace: the outside's is bound, as engines do."""
+    """A new sysfs is of a network namespace, a new proc of a pid namespace and a new mqueue of an
+    ipc namespace, and nobody may mount that of another user namespace. The outside's is bound,
+    as engines do; of queues it has none."""
     kinds = {each.type for each in config.linux.namespaces}
-    shared = {name for name, kind in (("sysfs", "network"), ("proc", "pid")) if kind not in kinds}
+    owners = {"sysfs": "network", "proc": "pid"}
+    bound = {name for name, owner in owners.items() if owner not in kinds}
     return tuple(
         replace(mount, type="none", source=mount.destination, options=("rbind", *mount.options))
-        if mount.type in shared
+        if mount.type in bound
         else mount
         for mount in config.mounts
+        if mount.type != "mqueue" or "ipc" in kinds
     )
