@@ -209,8 +209,7 @@ class Runtime:
         if not step.ok or b'"errno":0' not in step.done.stdout:
             raise MachineError(f"no listener for seccomp notifications: {step}")
         if self.user:
-            owner = f"{rootless.UID}:{rootless.UID}"
-            self.agent.command(["/bin/busybox", "chown", owner, made.socket])
+            self.agent.command(self.user.owns(made.socket))
         try:
             yield made
         finally:
