@@ -159,6 +159,11 @@ class Runtime:
         """Its own root in the guest."""
         return f"{self.trees}/{self.entry.name}"
 
+    @property
+    def program(self) -> str:
+        """Where it is called in its tree: an ordinary user may not look at the sealed copy."""
+        return f"/{self.entry.binary}" if self.user else self.entry.program
+
     def invoke(
         self,
         *words: str,
@@ -171,7 +176,7 @@ class Runtime:
         ``terminal`` is a socket and a file: what a terminal sent to the first shows is
         written to the second.
         """
-        argv = (self.entry.program, *self._options(), *words)
+        argv = (self.program, *self._options(), *words)
         if terminal:
             argv = (f"{self.work}/probe", "terminal", *terminal, *argv)
         if detached:
@@ -330,7 +335,7 @@ class Runtime:
         identifier = _identifier(self.entry.name)
         config = self.prepare(bundle.args(config, *command(actions)), identifier, setup)
         folder = f"{self.work}/{identifier}"
-        call = shlex.join((self.entry.program, *self._options()))
+        call = shlex.join((self.program, *self._options()))
         argv = (f"{self.work}/busybox", "sh", "-c", script)
         environment = {"RUNTIME": call, "ID": identifier, "FOLDER": folder}
         step = self._call(argv, environment)
