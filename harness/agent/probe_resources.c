@@ -49,7 +49,8 @@ static void pace_child(struct shared *shared, int argc, char **argv)
 
 	(void)argc;
 	while (now(CLOCK_PROCESS_CPUTIME_ID) < wanted)
-		shared->value = now(CLOCK_MONOTONIC) - begun;
+		;
+	shared->value = now(CLOCK_MONOTONIC) - begun;
 }
 
 /* pace MILLISECONDS: how long it takes to get that much processor time. */
