@@ -353,10 +353,11 @@ class Engine:
         """
         self._lay()
         daemon = self.words.daemon()
+        # podman 4 unpacks archives in /var/tmp, whatever TMPDIR says, and trees have no /var.
         # Somebody has to hold the mount namespace of an engine without a daemon.
         held = shlex.join(daemon or (_BUSYBOX, "sleep", "100000"))
         script = (
-            f"{held} >{_LOG} 2>&1 </dev/null & echo $! >{_HOLDER}\n"
+            f"mkdir -p /var/tmp; {held} >{_LOG} 2>&1 </dev/null & echo $! >{_HOLDER}\n"
             f"ln -s /proc/$!/ns/mnt {_NAMESPACE}"
         )
         self.used.append(self.name)
