@@ -141,6 +141,7 @@ def test_only_what_is_not_usual_is_left() -> None:
     assert left(raw, usual) == b"Umask: 0077\nmount: c\nno fd 0: n\nno mount: b"
     assert left(b"file /d: x\n", usual) == b"file /d: x"
     assert left(b"", usual) == b""
+    assert left(b"io priority: 4", usual) == b""
 
 
 def test_where_an_agent_has_its_folder_is_not_compared() -> None:

@@ -42,6 +42,10 @@ MESSAGE = 32
 """Programs of one message: it costs a guest little, and is soon tried again one by one."""
 _RESET = 64
 """Messages after which guests drop what programs left running."""
+SMALL = 3
+"""Calls of a program that is small enough; for a larger one others are tried as well."""
+_TRIES = 8
+"""How many of them."""
 _PATIENCE = 6
 """How much longer a program may take that was too slow on some kernel."""
 _MOUNTING = frozenset(
@@ -133,6 +137,7 @@ class Fuzz:
         self.found: dict[str, tuple[Found, Built, Spot]] = {}
         """What is new in this sitting, by name."""
         self._messages = 0
+        self._tries: Counter[str] = Counter()
         self._team = team
         self._records = records
         self._cache = cache
@@ -239,12 +244,23 @@ class Fuzz:
             if known.difference.explains(built, place, self.plan.lines):
                 self.count.known[f"{place.syscall} {place.kind} {known.reason}"] += 1
                 return True
-        names = {name: name for name in place.outcomes}
-        for title, difference in self._seen.items():
-            if difference.explains(built, place, names):
-                self.count.known[title] += 1
-                return True
+        title = self._met(built, place)
+        if title and not self._worth_another_try(title):
+            self.count.known[title] += 1
+            return True
         return False
+
+    def _met(self, built: Built, place: Spot) -> str:
+        """The name of an earlier find that this is, or nothing."""
+        names = {name: name for name in place.outcomes}
+        seen = self._seen.items()
+        return next((t for t, each in seen if each.explains(built, place, names)), "")
+
+    def _worth_another_try(self, title: str) -> bool:
+        """Whether a find of this sitting may be shown by a smaller program than it has."""
+        if title not in self.found or self._tries[title] >= _TRIES:
+            return False
+        return self.found[title][0].calls > SMALL
 
     def _look_into(self, waiting: _Sent, suspects: Sequence[tuple[int, Spot]]) -> None:
         if not self.plan.curious:
@@ -271,16 +287,30 @@ class Fuzz:
         whole = self._again(small, waiting.sandbox, names)
         if whole is None:
             small, whole = built, place
+        if title := self._met(small, whole):
+            self._tries[title] += 1
+            self.count.known[title] += 1
+            if title in self.found and len(small.steps) < self.found[title][0].calls:
+                self._keep(waiting, index, small, whole, name=title)
+            return
         if self._explained(small, whole):
             return
+        self._keep(waiting, index, small, whole)
+
+    def _keep(
+        self, waiting: _Sent, index: int, small: Built, whole: Spot, *, name: str = ""
+    ) -> None:
+        """Write a find down, or a smaller program for the one of that name."""
         found = self._record(waiting, index, small, whole)
-        self._seen[found.name] = _difference(found)
+        if name:
+            found = msgspec.structs.replace(found, name=name)
+        self._seen.setdefault(found.name, _difference(found))
         if self._absent(found, waiting.sandbox):
             self._learn(self._seen[found.name])
         self.found[found.name] = found, small, whole
-        self.count.fresh += 1
+        self.count.fresh += not name
         self._records.add(found)
-        self._write(found, small, waiting.sandbox, names)
+        self._write(found, small, waiting.sandbox, frozenset(whole.outcomes))
         self._progress.say(f"{found.name}: {_told(found)}")
 
     def _absent(self, found: Found, sandbox: Sandbox) -> bool:

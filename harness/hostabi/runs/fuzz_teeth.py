@@ -20,7 +20,7 @@ import msgspec
 
 from hostabi.agent.program import Alteration, Altered, Ran
 from hostabi.runs import fuzz_draw
-from hostabi.runs.fuzz import Fuzz, Plan
+from hostabi.runs.fuzz import SMALL, Fuzz, Plan
 from hostabi.runs.fuzz_records import Records
 from hostabi.runs.fuzz_team import Team
 from hostabi.runs.lockstep import Lockstep
@@ -37,8 +37,6 @@ if TYPE_CHECKING:
     from hostabi.runs.guests import Guests
     from hostabi.syscalls.descriptions.model import Description
 
-SMALL = 3
-"""Calls that a shrunk program may have."""
 PROGRAMS = 4800
 """Programs within which it has to be found: those of two minutes at 40 a second."""
 _SAMPLE = 12
@@ -203,7 +201,7 @@ class Teeth:
             fuzz = Fuzz(team, dataclasses.replace(plan, folder=folder), records, self._cache)
 
             def enough(fuzz: Fuzz) -> bool:
-                return fuzz.count.programs >= most or bool(_ours(fuzz, call))
+                return fuzz.count.programs >= most or min(_ours(fuzz, call), default=99) <= SMALL
 
             fuzz.run(3600.0, enough)
         ours = _ours(fuzz, call)

@@ -84,8 +84,6 @@ def _descriptor(b: _Appending, rest: str) -> None:
     b.call("fcntl", fd, C.F_GETFL, 0)
     b.call("fstat", fd, status, out=status)
     b.call("lseek", fd, 0, C.SEEK_CUR)
-    target = b.room(256)
-    b.call("readlinkat", C.AT_FDCWD, b.string(f"/proc/self/fd/{fd}"), target, 256)
 
 
 def _file(b: _Appending, rest: str) -> None:
@@ -151,11 +149,6 @@ def _option_out(option: str, size: int) -> Callable[[_Appending, str], None]:
     return ask
 
 
-def _folder(b: _Appending, _: str) -> None:
-    path = b.room(256)
-    b.call("getcwd", path, 256, out=path)
-
-
 def _plain(call: str, *values: int) -> Callable[[_Appending, str], None]:
     def ask(b: _Appending, _: str) -> None:
         b.call(call, *values)
@@ -188,8 +181,6 @@ _WAYS: dict[str, Callable[[_Appending, str], None]] = {
     "name": _option_out("PR_GET_NAME", 16),
     "nice": _plain("getpriority", 0, 0),
     "policy": _plain("sched_getscheduler", 0),
-    "io priority": _plain("ioprio_get", 1, 0),
     "personality": _plain("personality", 0xFFFFFFFF),
-    "folder": _folder,
 }
-"""How each line is seen by a call."""
+"""How each line is seen by a call; paths are not, as a program in C has another folder."""
