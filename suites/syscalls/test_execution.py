@@ -316,9 +316,10 @@ def thread_story(others: int, leader: bool) -> Case:
     else:
         role = script.role()
         script.works("clone", THREAD, 0, 0, 0, 0, opaque=True, starts=role)
+        leads = script.call("pause")
         with script.by(role):
+            script.wait_for(leads, Until.BEGUN)
             execute(script, pid)
-        script.call("pause")
     return script.case()
 
 

@@ -419,7 +419,9 @@ def fork_story(number: int, clear: bool, mask: int) -> Case:
             trace.bytes(seen, action), 0 if clear else ARENA + script.code.offset
         )
     )
-    script.pending(mask_of([number]))
+    # The child's own end is told as well, where that waits.
+    told = [C.SIGCHLD] if own >> (C.SIGCHLD - 1) & 1 else []
+    script.pending(mask_of([number, *told]))
     return script.case()
 
 

@@ -33,7 +33,8 @@ def valid(rows: list[tuple[int, int, int]]) -> bool:
     if not rows:
         return False
     for index, (inside, outside, length) in enumerate(rows):
-        if length == 0 or inside + length > 1 << 32 or outside + length > 1 << 32:
+        # The last number, -1, stands for none.
+        if length == 0 or inside + length >= 1 << 32 or outside + length >= 1 << 32:
             return False
         for other_in, other_out, count in rows[:index]:
             if inside < other_in + count and other_in < inside + length:
