@@ -107,7 +107,8 @@ def test_the_user_calls(name: str, option: str) -> None:
     bound.invoke("state", "x", detached="/work/output")
     [argv] = guest.commands
     assert argv[:4] == ["/work/oci/probe", "become", str(rootless.UID), rootless.SESSION]
-    assert argv.index("become") < argv.index("detach") < argv.index(bound.entry.program)
+    assert argv.index("become") < argv.index("detach") < argv.index(bound.program)
+    assert bound.program == f"/{bound.entry.binary}"
     assert f"--root={rootless.HOME}/{name}" in argv
     assert not option or option in argv
     assert guest.environments == [rootless.ENVIRONMENT]
