@@ -247,7 +247,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         )
     )
     used = frozenset(name for item in items for name in getattr(item, "fixturenames", ()))
-    config.stash[_USED] = used & {"runtime", pytest_engines.FIXTURE}
+    config.stash[_USED] = used & {"runtime", "payload", pytest_engines.FIXTURE}
 
 
 @pytest.hookimpl(wrapper=True)
@@ -347,16 +347,19 @@ def _guests(config: pytest.Config) -> Guests:
 
 
 def _disks(config: pytest.Config) -> tuple[Disk, ...]:
-    """The trees of runtimes and of engines, when a test of this session uses them."""
+    """The trees of runtimes, payloads and engines, when a test of this session uses them."""
     used = config.stash.get(_USED, frozenset())
     if not used:
         return ()
     from hostabi.oci.disk import engines_disk, runtimes_disk  # noqa: PLC0415
+    from hostabi.oci.payloads import payloads_disk  # noqa: PLC0415
 
     packages, named = _guests(config).packages, config.stash[_RUNTIMES]
     disks = []
     if "runtime" in used:
         disks.append(runtimes_disk(packages, named))
+    if "payload" in used:
+        disks.append(payloads_disk(packages))
     if pytest_engines.FIXTURE in used:
         disks.append(engines_disk(packages, pytest_engines.names(config)))
     return tuple(disks)
