@@ -128,9 +128,10 @@ class Keys(Script):
             self.held[ring][found[0]] = found[1]
 
     def do_unlink(self, index: int, ring: int) -> None:
+        """A ring knows its keys by type and name: another key of that name stands for its own."""
         found = self.pick(index)
         if found:
-            there = self.held[ring].get(found[0]) == found[1]
+            there = found[0] in self.held[ring]
             result = 0 if there else -errno.ENOENT
             self.returns(result, "keyctl", C.KEYCTL_UNLINK, found[1], self.rings[ring])
             if there:
