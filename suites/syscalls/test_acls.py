@@ -55,6 +55,10 @@ class Acl:
         mask = 7 if self.mask is None else self.mask
         if user == owner:
             return want & ~self.owner == 0
+        if self.mask == 0:
+            # acl_permission_check of fs/namei.c looks at a list only where the group's bits of
+            # the mode, here the mask, have a right; so the bits of other are for all but the group.
+            return want & ~(0 if group in groups else self.other) == 0
         if user in dict(self.users):
             return want & ~(dict(self.users)[user] & mask) == 0
         held = [bits for each, bits in [*self.groups, (group, self.group)] if each in groups]
