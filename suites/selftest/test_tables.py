@@ -204,6 +204,14 @@ def test_pages_say_whether_the_run_ended(tmp_path: Path) -> None:
     assert "not finished" not in (tmp_path / "README.md").read_text()
 
 
+def test_pages_that_other_commands_made_are_led_to(tmp_path: Path) -> None:
+    pages.write(tmp_path, results(cell(NEW, PIPES)), [])
+    assert "steadiness" not in (tmp_path / "README.md").read_text()
+    (tmp_path / "steadiness.md").touch()
+    pages.write(tmp_path, results(cell(NEW, PIPES)), [])
+    assert "](steadiness.md)" in (tmp_path / "README.md").read_text()
+
+
 def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(StorageError, match="cannot write the tables"):

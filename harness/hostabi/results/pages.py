@@ -8,7 +8,15 @@ from pathlib import Path
 from hostabi import __version__
 from hostabi.diff.verdict import Verdict
 from hostabi.errors import StorageError
-from hostabi.results import conformance, conformance_page, deltas, findings, reproducers, tables
+from hostabi.results import (
+    conformance,
+    conformance_page,
+    deltas,
+    findings,
+    reproducers,
+    steadiness,
+    tables,
+)
 from hostabi.results.tables import Results
 from hostabi.runs.records import Session
 
@@ -23,11 +31,17 @@ _FEATURES = (
     " in lockstep."
 )
 
+_REPRODUCERS = f"{reproducers.FOLDER}/README.md"
+_MADE_APART = {
+    _REPRODUCERS: f"- [reproducers]({_REPRODUCERS}): a program for each break, run on every kernel",
+    steadiness.PAGE: f"- [steadiness]({steadiness.PAGE}): captures of one build, compared in pairs",
+}
+
 
 def write(folder: Path, results: Results, verdicts: Sequence[Verdict]) -> list[Path]:
     """Write all pages and return their paths. StorageError when the folder cannot be written."""
-    there = f"{reproducers.FOLDER}/README.md"
-    index = _index(results, verdicts, there if (folder / there).is_file() else "")
+    made = [line for name, line in _MADE_APART.items() if (folder / name).is_file()]
+    index = _index(results, verdicts, made)
     pages = {"README.md": index, "kernels.md": _kernels(results)}
     for suite in results.suites:
         if suite == conformance.SUITE:
@@ -50,8 +64,8 @@ def write(folder: Path, results: Results, verdicts: Sequence[Verdict]) -> list[P
     return [folder / name for name in pages]
 
 
-def _index(results: Results, verdicts: Sequence[Verdict], there: str = "") -> str:
-    """The first page; ``there`` is that of the reproducers, if it was made."""
+def _index(results: Results, verdicts: Sequence[Verdict], others: Sequence[str] = ()) -> str:
+    """The first page; ``others`` are the lines of pages that other commands have made."""
     parts = ["# Results", "", _status(results), ""]
     parts += ["## Kernels", "", tables.kernels(results, "github"), ""]
     parts += ["## Suites", "", tables.matrix(results, "github"), "", _MARKS, ""]
@@ -70,8 +84,7 @@ def _index(results: Results, verdicts: Sequence[Verdict], there: str = "") -> st
     if verdicts:
         parts.append("- [deltas](deltas.md): finding by finding")
         parts.append("- [facts](facts): all facts of the last capture of each line, as text")
-    if there:
-        parts.append(f"- [reproducers]({there}): a program for each break, run on every kernel")
+    parts += others
     return "\n".join(parts) + "\n"
 
 
