@@ -308,6 +308,10 @@ def refused(size: int, name: str, kind: str, user: int) -> Case:
     elif user and size > QUOTA:
         result = -errno.EDQUOT
     arguments = ("add_key", script.string(kind), script.string(name), payload, size, SESSION)
+    if result and size <= QUOTA:
+        script.returns(result, *arguments)
+        return script.case()
+    script.needs.add("root")  # an ordinary user's quota may be used up by what he had before
     if result:
         script.returns(result, *arguments)
     else:

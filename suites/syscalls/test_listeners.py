@@ -106,10 +106,10 @@ def by_path(mode: int, mask: int, kind: int, remains: bool) -> Case:
     stat = script.room("struct stat")
     ref = script.returns(0, "newfstatat", CWD, where, stat, 0, out=[stat])
     script.fields(ref, stat, st_mode=C.S_IFSOCK | mode & ~mask & 0o777)
-    script.returns(-errno.ENXIO, "openat", CWD, where, C.O_RDONLY, 0)
     other = script.works("socket", C.AF_UNIX, kind, 0)
     script.returns(-errno.EADDRINUSE, "bind", other, raw, raw.size)
     script.returns(0, "fchmodat", CWD, where, 0o600)
+    script.returns(-errno.ENXIO, "openat", CWD, where, C.O_RDONLY, 0)
     if remains:
         script.returns(0, "close", fd)
         script.returns(-errno.ECONNREFUSED, "connect", other, raw, raw.size)
