@@ -313,7 +313,7 @@ def frozen(flags: int, operations: list[tuple]) -> Case:
 def test_a_frozen_map_does_not_change(agent, features, batch):
     """EPERM for updates and deletions, a second time is refused; what is in it is found.
 
-    bpf(2) on BPF_MAP_FREEZE; "bpf: add syscall side map freeze support" (87df15de441b).
+    bpf(2) on BPF_MAP_FREEZE, which came with 87df15de441b.
     """
     hold(agent, batch, features)
 

@@ -6,7 +6,7 @@ import errno
 
 from hypothesis import given
 from hypothesis import strategies as st
-from test_mounts import AT_RECURSIVE, MNT_DETACH, OWN, SIZE, Mounts
+from test_mount_trees import AT_RECURSIVE, MNT_DETACH, OWN, SIZE, Mounts
 
 from hostabi.syscalls.cases import Case, batches, hold
 from hostabi.syscalls.table import C

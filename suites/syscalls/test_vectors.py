@@ -174,7 +174,7 @@ overruled = st.builds(appending, st.just(C.O_APPEND), long_lists(unappended, 10)
 def test_pwritev2_keeps_from_appending(agent, features, batch):
     """RWF_NOAPPEND lets one write of a file opened to append keep its offset.
 
-    pwritev2(2); "fs: Add FOP_RWF_NOAPPEND / RWF_NOAPPEND" (73fa7547c70b).
+    pwritev2(2); "vfs: add RWF_NOAPPEND flag for pwritev2" (73fa7547c70b).
     """
     if "pwritev2:noappend" not in features:
         unsupported("this kernel has no RWF_NOAPPEND")

@@ -112,7 +112,7 @@ def _setxattrat(b: Builder) -> Ref:
 
 
 def _link_empty_path(b: Builder) -> Ref:
-    """Needs CAP_DAC_READ_SEARCH or, since 42bd2af5950 of 6.10, the credentials of the opener."""
+    """Needs CAP_DAC_READ_SEARCH or, since 42bd2af59504, the credentials of the opener."""
     fd = b.call("openat", C.AT_FDCWD, b.string("."), C.O_TMPFILE | C.O_RDWR, 0o600)
     return b.call("linkat", fd, b.string(""), C.AT_FDCWD, b.string("f"), C.AT_EMPTY_PATH)
 
