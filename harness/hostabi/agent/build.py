@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
-import subprocess
-import sys
 import tempfile
 from collections.abc import Callable
 from importlib.metadata import version
@@ -14,6 +11,7 @@ from typing import Literal, Protocol
 
 from hostabi import resources
 from hostabi.agent import wire
+from hostabi.compiler import run_compiler
 from hostabi.errors import HostabiError, InputError
 from hostabi.progress import Progress
 
@@ -33,8 +31,6 @@ _FLAGS = (
     "-fno-stack-protector",
     "-fno-sanitize=all",
 )
-_DEADLINE = 600
-"""Seconds; the first use of the compiler builds musl as well."""
 
 
 class FileCache(Protocol):
@@ -63,23 +59,12 @@ def _key(kind: Kind, files: list[Path], arch: str, flags: tuple[str, ...]) -> st
 
 
 def _compile(files: list[Path], arch: str, flags: tuple[str, ...], output: Path) -> None:
-    with tempfile.TemporaryDirectory(prefix="hostabi-build-") as folder:
-        Path(folder, "layouts.h").write_text(wire.layout_rows())
-        built = Path(folder, "built")
-        argv = [sys.executable, "-m", "ziglang", "cc", "-target", _TARGETS[arch], *flags]
-        argv += [f"-I{folder}", "-o", str(built), *map(str, files)]
-        # The compiler's own cache lies beside ours, where there may be no home folder.
-        env = {**os.environ, "ZIG_LOCAL_CACHE_DIR": folder}
-        env.setdefault("ZIG_GLOBAL_CACHE_DIR", str(resources.cache() / "zig"))
-        try:
-            done = subprocess.run(
-                argv, capture_output=True, text=True, timeout=_DEADLINE, check=False, env=env
-            )
-        except subprocess.TimeoutExpired as error:
-            raise HostabiError(
-                f"the C compiler did not finish within {_DEADLINE} s",
-                advice="look at the load of this machine and try again",
-            ) from error
+    with tempfile.TemporaryDirectory(prefix="hostabi-build-") as name:
+        folder = Path(name)
+        (folder / "layouts.h").write_text(wire.layout_rows())
+        built = folder / "built"
+        argv = ["-target", _TARGETS[arch], *flags, f"-I{folder}", "-o", str(built)]
+        done = run_compiler([*argv, *(str(file.absolute()) for file in files)], folder=folder)
         if done.returncode or not built.exists():
             raise HostabiError(
                 f"the C compiler failed:\n{done.stderr.strip()[-4000:]}",
