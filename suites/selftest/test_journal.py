@@ -65,6 +65,20 @@ def test_results_of_another_source_are_not_reused(
         assert not journal.has(CellKey("6.1.1-1", "a"))
 
 
+def test_an_edited_file_of_tests_is_run_again_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    edited, left = "syscalls/test_files.py::a", "syscalls/test_pipes.py::a"
+    with Journal.open(tmp_path / "j") as journal:
+        session = journal.begin()
+        for test in (edited, left):
+            journal.append(cell(session, test))
+    monkeypatch.setattr(sources, "digest", lambda part: "new" * ("files" in part) or "the same")
+    with Journal.open(tmp_path / "j") as journal:
+        assert journal.has(CellKey("6.1.1-1", left))
+        assert not journal.has(CellKey("6.1.1-1", edited))
+
+
 def test_results_of_a_short_session_are_not_reused_by_a_full_one(tmp_path: Path) -> None:
     with Journal.open(tmp_path / "j", short=True) as journal:
         journal.append(cell(journal.begin(), "a"))
@@ -251,13 +265,21 @@ def test_the_digest_goes_over_every_file_that_measures(
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text("x")
         assert digest() == seen[-1]
-    before = {part: digest(part) for part in (sources.CAPTURES, *sources.SUITES)}
     (tmp_path / "suites/conformance").mkdir()
+    engines = "conformance/test_engines.py"
+    for file in (engines, "conformance/test_a.py"):
+        (tmp_path / "suites" / file).touch()
+    parts = (sources.CAPTURES, *sources.SUITES, *sources.files_of("conformance"))
+    before = {part: digest(part) for part in parts}
     for name, decides in (
         ("suites/conformance/t.py", {"conformance"}),
+        ("suites/conformance/test_a.py", {"conformance/test_a.py"}),
+        ("suites/conformance/coverage.toml", set()),
+        ("kernels/runtimes.toml", {"conformance"}),
+        ("kernels/engines.toml", {engines}),
         ("agent/probe_report.c", {"conformance"}),
         ("suites/syscalls/t.py", {"syscalls"}),
-        ("agent/program.c", set(before)),
+        ("agent/program.c", {sources.CAPTURES, *sources.SUITES}),
     ):
         (tmp_path / name).write_text("x")
         changed = {part for part, known in before.items() if digest(part) != known}

@@ -95,7 +95,9 @@ def _status(results: Results) -> str:
         return "Nothing was measured yet."
     end = results.ended.ended if results.ended else "not finished; what is here is a part"
     sources = ", ".join(
-        f"{part} {digest}" for part, digest in sorted(results.contents.latest().items())
+        f"{part} {digest}"
+        for part, digest in sorted(results.contents.latest().items())
+        if "/" not in part
     )
     return (
         f"Made by hostabi {__version__} on {began.host}, accelerator {began.accelerator}. Ended:"

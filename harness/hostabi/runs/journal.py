@@ -46,7 +46,6 @@ from hostabi.runs.records import (
     SuitesDone,
     SurfaceError,
     TestCell,
-    suite_of,
 )
 
 ENVIRONMENT = "HOSTABI_JOURNAL_DESCRIPTOR"
@@ -117,7 +116,7 @@ class Contents:
 
         def counts(record: Record) -> bool:
             its = of_session.get(record.session, {})
-            return all(its.get(part, "") == digests.get(part) for part in _parts(record))
+            return all(its.get(part) == digests.get(part) for part in _parts(record))
 
         kept = tuple(record for record in self.records if counts(record))
         return Contents(kept, self.torn, self.skipped)
@@ -342,7 +341,7 @@ def _parts(record: Record) -> tuple[str, ...]:
     """Whose sources decide what a record says."""
     match record:
         case TestCell():
-            return (sources.part_of(suite_of(record.test)),)
+            return sources.parts_of(record.test)
         case Planned():
             return (sources.part_of(record.suite),)
         case CaptureDone() | SurfaceError():
@@ -350,7 +349,8 @@ def _parts(record: Record) -> tuple[str, ...]:
         case Features():
             return ("syscalls",)
         case SuitesDone():
-            return tuple(part for part in sources.SUITES if part in record.arguments)
+            suites = [part for part in sources.SUITES if part in record.arguments]
+            return (*suites, *(file for suite in suites for file in sources.files_of(suite)))
         case _:
             return ()
 

@@ -1,8 +1,10 @@
 """Digests of the sources that decide a result, one for each part of what is measured.
 
 A result is measured again when a source that it depends on was edited, and only
-then: a new test of a runtime leaves captures as they are. What only compares or
-renders decides nothing, and neither does a new rule, ledger entry or deviation.
+then: a new test of a runtime leaves captures as they are. A file of tests is a part
+of its own beside its suite, which is all that the suite's files share: so an edited
+test does not ask for the others again. What only compares or renders decides nothing,
+and neither does a new rule, ledger entry or deviation.
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ import fnmatch
 import functools
 import hashlib
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from hostabi import resources
@@ -43,8 +45,14 @@ SUITES = tuple(part for part in _WITHOUT if part != CAPTURES)
 """The parts that are suites."""
 _PROBE = "probe"
 """How the sources of the program begin that looks from inside containers."""
-_PAIRED = ("runtimes.toml", "engines.toml")
-"""What kernels are paired with."""
+_ALONE = {
+    "conformance/test_engines.py": ("oci/engine*", "pytest_engines.py", "engines.toml"),
+    "conformance/test_payloads.py": ("oci/payloads.py", "payloads.toml"),
+}
+"""What only one file of tests uses, of the package or of kernels/."""
+_RUNTIMES = "runtimes.toml"
+_NOT_DECIDING = ("conformance/coverage.toml", "conformance/topics.toml")
+"""What lies among the tests, and only tells about them."""
 
 
 @functools.cache
@@ -60,7 +68,8 @@ def digests(*, short: bool = False) -> dict[str, str]:
     """Those of all parts; ``short`` marks the suites', as full ones do not reuse short ones."""
     ending = SHORT if short else ""
     suites = {part: digest(part) + ending for part in (*SUITES, OTHER)}
-    return {CAPTURES: digest(CAPTURES), **suites}
+    files = {part: digest(part) for suite in SUITES for part in files_of(suite)}
+    return {CAPTURES: digest(CAPTURES), **suites, **files}
 
 
 def part_of(suite: str) -> str:
@@ -68,13 +77,29 @@ def part_of(suite: str) -> str:
     return suite if suite in SUITES else OTHER
 
 
+def files_of(suite: str) -> tuple[str, ...]:
+    """The parts that a suite's files of tests are, as in ``conformance/test_mounts.py``."""
+    folder = resources.suites()
+    return tuple(
+        str(path.relative_to(folder)) for path in sorted(folder.glob(f"{suite}/test_*.py"))
+    )
+
+
+def parts_of(test: str) -> tuple[str, ...]:
+    """The parts that decide a test, which is named as in a journal."""
+    suite = test.partition("/")[0]
+    return (suite, test.partition("::")[0]) if suite in SUITES else (OTHER,)
+
+
 def _files(part: str) -> Iterator[tuple[Path, Path]]:
     """Each with the folder that its name is told from."""
-    without = (*_NOT_MEASURING, *_WITHOUT.get(part, ()))
+    if part.partition("/")[0] in SUITES and part not in SUITES:
+        yield from _of_tests(part)
+        return
+    alone = tuple(name for names in _ALONE.values() for name in names)
+    without = (*_NOT_MEASURING, *_WITHOUT.get(part, ()), *(() if part == OTHER else alone))
     for path in _below(_PACKAGE):
-        parts = path.relative_to(_PACKAGE).parts
-        names = (parts[0], "/".join(parts[:2]))
-        if not any(fnmatch.fnmatch(name, pattern) for name in names for pattern in without):
+        if not _matches(path.relative_to(_PACKAGE), without):
             yield _PACKAGE, path
     agent = resources.agent_sources()
     with_probe = part in ("conformance", OTHER)
@@ -82,11 +107,34 @@ def _files(part: str) -> Iterator[tuple[Path, Path]]:
         if with_probe or not path.name.startswith(_PROBE):
             yield agent, path
     suites = resources.suites()
+    shared = () if part == OTHER else (*files_of(part), *_NOT_DECIDING)
     for path in _below(suites if part == OTHER else suites / part):
-        yield suites, path
-    for name in _PAIRED if with_probe else ():
-        if (data := resources.kernels() / name).is_file():
-            yield data.parent, data
+        if str(path.relative_to(suites)) not in shared:
+            yield suites, path
+    if with_probe:
+        yield from _data((_RUNTIMES, *alone) if part == OTHER else (_RUNTIMES,))
+
+
+def _of_tests(part: str) -> Iterator[tuple[Path, Path]]:
+    suites = resources.suites()
+    yield suites, suites / part
+    alone = _ALONE.get(part, ())
+    for path in _below(_PACKAGE) if alone else ():
+        if _matches(path.relative_to(_PACKAGE), alone):
+            yield _PACKAGE, path
+    yield from _data(alone)
+
+
+def _matches(path: Path, patterns: Iterable[str]) -> bool:
+    """Whether a pattern is of the file, or of the folder that it is in."""
+    names = (path.parts[0], "/".join(path.parts[:2]))
+    return any(fnmatch.fnmatch(name, pattern) for name in names for pattern in patterns)
+
+
+def _data(names: Iterable[str]) -> Iterator[tuple[Path, Path]]:
+    for name in names:
+        if (path := resources.kernels() / name).is_file():
+            yield path.parent, path
 
 
 def _below(folder: Path) -> Iterator[Path]:
