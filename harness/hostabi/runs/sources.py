@@ -34,11 +34,19 @@ _NOT_MEASURING = (
 )
 """Patterns of fnmatch. Also ``data``: what a wheel has in it is looked at where it lies."""
 _CONTAINERS = ("oci", "pytest_broken.py", "pytest_engines.py", "pytest_replay.py")
+_PROGRAMS = tuple(
+    f"syscalls/{name}"
+    for name in (
+        *("descriptions", "generate.py", "printers.py", "sensitive.py", "slices.py"),
+        *("smaller.py", "strategies.py", "witnesses.py"),
+    )
+)
+"""What draws programs of calls, and prints them."""
 _WITHOUT = {
     CAPTURES: (*_CONTAINERS, "pytest_plugin.py", "pytest_journal.py"),
     "surfaces": _CONTAINERS,
     "syscalls": (*_CONTAINERS, "surfaces"),
-    "conformance": ("surfaces", "syscalls/descriptions"),
+    "conformance": ("surfaces", *_PROGRAMS, "runs/lockstep.py", "runs/looks.py", "runs/capture.py"),
 }
 """What of the package each does without, as patterns."""
 SUITES = tuple(part for part in _WITHOUT if part != CAPTURES)
