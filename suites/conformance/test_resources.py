@@ -168,18 +168,32 @@ def test_block_weight(controllers, look) -> None:
     assert 100 < int(seen.split()[-1]) < 10_000
 
 
-@pytest.mark.proves("linux.memoryPolicy")
-def test_memory_policy(runtime: Runtime, look) -> None:
-    """ "Memory policy": where memory comes from, as numa_maps of proc(5) tells for each mapping."""
+@pytest.fixture
+def mappings(runtime: Runtime, look) -> Callable[[MemoryPolicy | None], str]:
+    """numa_maps of proc(5) in a container with a policy: where each mapping's memory is from."""
     linux = runtime.features().get("linux")
     if not isinstance(linux, dict) or "memoryPolicy" not in linux:
         unsupported(f"{runtime.name} does not claim memory policies")
     maps = actions.read("/proc/self/numa_maps")
-    plain = look(bundle.base(), maps).deed(maps)
-    if plain.error:
+    if look(bundle.base(), maps).deed(maps).error:
         unsupported("this kernel has no memory nodes: CONFIG_NUMA")
-    policy = MemoryPolicy(mode="MPOL_BIND", nodes="0")
-    bound = look(bundle.linux(bundle.base(), memory_policy=policy), maps).deed(maps).data
-    assert " default " in plain.data
+    return lambda policy: (
+        look(bundle.linux(bundle.base(), memory_policy=policy), maps).deed(maps).data
+    )
+
+
+@pytest.mark.proves("linux.memoryPolicy")
+def test_memory_policy(mappings) -> None:
+    """ "Memory policy": a mode, and nodes of memory; without it the kernel's own."""
+    bound = mappings(MemoryPolicy(mode="MPOL_BIND", nodes="0"))
+    assert " default " in mappings(None)
     assert " bind:0 " in bound
     assert " default " not in bound
+
+
+@pytest.mark.parametrize("flag", ["static", "relative"])
+@pytest.mark.proves("linux.memoryPolicy.flags")
+def test_memory_policy_flags(flag: str, mappings) -> None:
+    """ "flags", of set_mempolicy(2): to what the nodes refer when those that may be used change."""
+    policy = MemoryPolicy("MPOL_BIND", "0", (f"MPOL_F_{flag.upper()}_NODES",))
+    assert f" bind={flag}:0 " in mappings(policy)

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from hostabi import cli
-from hostabi.commands import context, shell, test
+from hostabi.commands import context, run, shell, test
 from hostabi.commands.context import Context
 from hostabi.diff import captures
 from hostabi.errors import HostabiError, InputError, MachineError, StorageError
@@ -119,6 +119,13 @@ def test_the_cache_option_reaches_children(tmp_path: Path, monkeypatch: pytest.M
     options = cli.parser().parse_args(["--cache", str(tmp_path / "c"), "cache", "size"])
     Context.of(options, LineProgress())
     assert os.environ["HOSTABI_CACHE"] == str(tmp_path / "c")
+
+
+def test_a_run_hands_on_to_the_suites_what_they_pair_kernels_with() -> None:
+    words = ["run", "--short", "--runtime", "crun", "--engine", "podman", "--rootless", "with"]
+    assert run._options(cli.parser().parse_args(words), ("6.1",)).arguments == (
+        *("--short", "--runtime", "crun", "--engine", "podman", "--rootless", "with"),
+    )
 
 
 def test_kernels_are_split_at_commas_but_paths_are_not() -> None:

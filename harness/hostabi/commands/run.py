@@ -43,6 +43,12 @@ def add(parsers: Parsers, shared: argparse.ArgumentParser) -> None:
     parser.add_argument("--suite", action="append", choices=("syscalls", "conformance", "surfaces"))
     parser.add_argument("--runtime", action="append", default=[], help="OCI runtime or path to one")
     parser.add_argument("--engine", action="append", default=[], help="container engine")
+    parser.add_argument(
+        "--rootless",
+        choices=("without", "with", "only"),
+        default="without",
+        help="also, or only, have an ordinary user call the runtimes: crun (rootless)",
+    )
     parser.add_argument("--short", action="store_true", help="few examples, no slow tests")
     parser.add_argument("--no-captures", action="store_true", help="run the suites only")
     parser.add_argument("--no-suites", action="store_true", help="capture and compare only")
@@ -93,6 +99,8 @@ def _options(options: argparse.Namespace, specs: tuple[str, ...]) -> Options:
         arguments += ["--runtime", name]
     for name in options.engine:
         arguments += ["--engine", name]
+    if options.rootless != "without":
+        arguments += ["--rootless", options.rootless]
     return plan.Options(
         specs=specs,
         suites=() if options.no_suites else tuple(options.suite or plan.SUITES),
