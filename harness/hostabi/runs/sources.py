@@ -30,25 +30,26 @@ SHORT = "-short"
 _PACKAGE = Path(__file__).resolve().parent.parent
 _NOT_MEASURING = (
     *("cli.py", "commands", "diff", "results", "data"),
-    *("runs/bench*", "runs/exits.py", "runs/fuzz*", "runs/reproduce.py", "runs/steady.py"),
+    *(
+        "runs/bench*",
+        "runs/exits.py",
+        "runs/fuzz*",
+        "runs/reproduce.py",
+        "runs/sources.py",
+        "runs/steady.py",
+    ),
 )
 """Patterns of fnmatch. Also ``data``: what a wheel has in it is looked at where it lies."""
 _CONTAINERS = ("oci", "pytest_broken.py", "pytest_engines.py", "pytest_replay.py")
-_PROGRAMS = tuple(
-    f"syscalls/{name}"
-    for name in (
-        *("descriptions", "generate.py", "printers.py", "sensitive.py", "slices.py"),
-        *("smaller.py", "strategies.py", "witnesses.py"),
-    )
-)
-"""What draws programs of calls, and prints them."""
 _WITHOUT = {
     CAPTURES: (*_CONTAINERS, "pytest_plugin.py", "pytest_journal.py"),
     "surfaces": _CONTAINERS,
     "syscalls": (*_CONTAINERS, "surfaces"),
-    "conformance": ("surfaces", *_PROGRAMS, "runs/lockstep.py", "runs/looks.py", "runs/capture.py"),
+    "conformance": ("surfaces", "runs/lockstep.py", "runs/looks.py", "runs/capture.py"),
 }
 """What of the package each does without, as patterns."""
+_OF_CALLS = ("data", "filters.py", "names.py", "profiles.py", "seccomp.py", "table.py")
+"""What bundles need of ``syscalls``, whose other modules make programs of calls."""
 SUITES = tuple(part for part in _WITHOUT if part != CAPTURES)
 """The parts that are suites."""
 _PROBE = "probe"
@@ -107,7 +108,9 @@ def _files(part: str) -> Iterator[tuple[Path, Path]]:
     alone = tuple(name for names in _ALONE.values() for name in names)
     without = (*_NOT_MEASURING, *_WITHOUT.get(part, ()), *(() if part == OTHER else alone))
     for path in _below(_PACKAGE):
-        if not _matches(path.relative_to(_PACKAGE), without):
+        name = path.relative_to(_PACKAGE)
+        drawn = name.parts[0] == "syscalls" and name.parts[1] not in _OF_CALLS
+        if not (_matches(name, without) or (part == "conformance" and drawn)):
             yield _PACKAGE, path
     agent = resources.agent_sources()
     with_probe = part in ("conformance", OTHER)
