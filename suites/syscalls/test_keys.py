@@ -159,6 +159,8 @@ class Keys(Script):
 
 def story(operations: list[tuple]) -> Case:
     script = Keys()
+    # Keys that are gone are of their owner's quota until they are collected, and root's is wide.
+    script.needs.add("root")
     script.play(operations)
     for index in range(3):
         script.do_list(index)

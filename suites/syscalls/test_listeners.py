@@ -116,6 +116,7 @@ def by_path(mode: int, mask: int, kind: int, remains: bool) -> Case:
     script.returns(0, "unlinkat", CWD, where, 0)
     script.returns(-errno.ENOENT, "connect", other, raw, raw.size)
     made = script.works("openat", CWD, where, C.O_CREAT | C.O_WRONLY, 0o600)
+    script.returns(0, "fchmod", made, 0o600)  # whatever the umask took
     script.returns(0, "close", made)
     script.returns(-errno.ECONNREFUSED, "connect", other, raw, raw.size)
     return script.case()

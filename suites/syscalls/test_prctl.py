@@ -52,6 +52,7 @@ def test_a_thread_has_a_name(agent, features, batch):
 def death_story(number: int, late: bool) -> Case:
     """The signal for the death of the parent comes when it dies, and is not inherited."""
     script = Family()
+    script.needs.add("orphans")
     room = script.number(-1, 4)
     with script.child() as parent:
         with script.child():

@@ -357,6 +357,7 @@ def test_a_pidfd_follows_its_process(agent, features, batch):
 def orphan_story(reapers: list[bool]) -> Case:
     """A chain of processes whose last but one ends: the orphan goes to the nearest reaper."""
     script = Family()
+    script.needs.add("orphans")
     pids = [script.works("getpid", opaque=True)]
     script.returns(0, "prctl", C.PR_SET_CHILD_SUBREAPER, 1)
 

@@ -175,6 +175,21 @@ def _root(b: Builder) -> Ref:
     return b.call("setresuid", 1, 1, 1)
 
 
+def _orphans(b: Builder) -> Ref:
+    """Processes that outlive the one that made them; those of ``--kernel running`` do not.
+
+    Beside other people's processes an agent asks for a signal when the parent ends, by
+    PR_SET_PDEATHSIG(2const). What it asked for is a number of files to look for at NULL.
+    """
+    told, role = b.content(bytes(8)), b.role()
+    pid = b.call("clone", C.SIGCHLD, 0, 0, 0, 0, opaque=True, starts=role)
+    with b.by(role):
+        b.call("prctl", C.PR_GET_PDEATHSIG, told)
+        found = b.call("poll", 0, told.word(), 0)
+    b.call("wait4", pid, b.buffer(4), 0x40000000, 0, opaque=True)  # __WALL of linux/wait.h
+    return found
+
+
 def _mount_setattr(b: Builder) -> Ref:
     b.call("unshare", C.CLONE_NEWNS)
     attributes = b.struct("struct mount_attr", propagation=C.MS_PRIVATE)
@@ -250,6 +265,7 @@ PROBES: tuple[Probe, ...] = (
     Probe("futex2", _futex2),
     Probe("bpf:cgroup", _bpf_cgroup),
     Probe("root", _root),
+    Probe("orphans", _orphans),
     Probe("attributes:user", _user_attributes),
 )
 """Every feature the suites ask for."""
