@@ -35,6 +35,7 @@ FIELDS = {
 # What startContainer leaves for the program to find.
 MARK = "/opt/started"
 STATUS = 7
+SLOW = actions.spin(500)
 FAILED = re.compile(rb"hook.*\b7\b")
 """The message that a hook ended with that status, in the words of each runtime."""
 # Two of one kind, as their order is promised too.
@@ -75,8 +76,12 @@ class Story:
 def hook(runtime: Runtime, name: str, *last: actions.Action) -> Hook:
     """A hook that tells all it sees, and then does what comes ``last``."""
     kind = name.partition("-")[0]
-    program, log = ("/probe", INSIDE) if kind == "startContainer" else (_outside(runtime), LOG)
-    words = actions.command((actions.into(log), actions.REPORT, actions.stdin(name), *last))[1:]
+    inside = kind == "startContainer"
+    program, log = ("/probe", INSIDE) if inside else (_outside(runtime), LOG)
+    # Who does not wait for a hook in the container is always overtaken by the next.
+    first = (SLOW,) if inside else ()
+    doing = (actions.into(log), *first, actions.REPORT, actions.stdin(name), *last)
+    words = actions.command(doing)[1:]
     return Hook(path=program, args=(f"hook-{name}", *words), env=(f"HOOK={name}", "EMPTY="))
 
 

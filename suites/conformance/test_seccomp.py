@@ -181,7 +181,9 @@ def test_architectures(ask) -> None:
     filtered, free = ask(COMPAT)
     if free.error:
         unsupported("this kernel runs no calls of i386")
-    assert (filtered.signal, filtered.value) == (0, free.value)
+    # Each is the number of a process, which threads of the runtime have had some of before.
+    assert (filtered.signal, filtered.error) == (0, "")
+    assert (filtered.value > 0, free.value > 0) == (True, True)
     narrow = bundle.seccomp(bundle.base(), *RULES)
     assert ask(COMPAT, narrow)[0].signal == signal.SIGSYS
 

@@ -40,10 +40,20 @@ def screen(
                 with runtime.container(CONFIG, *doing) as made:
                     made.start()
                     made.ready()
+                    _shown(runtime, f"{made.folder}/output", CONSOLE)
                     screens[key] = made.answers()
         return screens[key]
 
     return read
+
+
+def _shown(runtime: Runtime, output: str, last: actions.Action) -> None:
+    """Wait until the terminal's other end, which another process reads, has the ``last`` answer."""
+    whole = f'^{{"action":"{last.words[0]}".*}}'
+    script = f"until grep -q '{whole}' {output}; do sleep 0.02; done"
+    done = runtime.agent.command(["/bin/busybox", "sh", "-c", script], timeout=30)
+    assert not done.status
+    assert not done.timed_out
 
 
 @pytest.mark.proves("process.terminal")
