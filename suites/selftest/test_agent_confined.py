@@ -14,8 +14,8 @@ from localagent import agent, shared, user_namespaces
 
 from hostabi.agent.client import Agent
 from hostabi.agent.program import End, Ran, Sandbox
-from hostabi.runs.fuzz_draw import draw
-from hostabi.runs.fuzz_sandboxes import OWN, SANDBOXES
+from hostabi.runs.fuzz.drawing import draw
+from hostabi.runs.fuzz.sandboxes import OWN, SANDBOXES
 from hostabi.syscalls.builder import Builder, Ref
 from hostabi.syscalls.descriptions.programs import programs
 from hostabi.syscalls.table import C

@@ -17,9 +17,8 @@ from hostabi.agent.local import local_agent
 from hostabi.agent.program import AS_IT_IS, Alteration, Altered, End, Ran, Sandbox
 from hostabi.errors import AgentLostError, CallError, InputError
 from hostabi.packages.cache import Cache
-from hostabi.runs import fuzz_draw, fuzz_records
-from hostabi.runs.fuzz import Fuzz, Plan
-from hostabi.runs.fuzz_causes import (
+from hostabi.runs.fuzz import drawing, journal
+from hostabi.runs.fuzz.causes import (
     OUT,
     STATE,
     VALUE,
@@ -30,8 +29,9 @@ from hostabi.runs.fuzz_causes import (
     shipped,
     spot,
 )
-from hostabi.runs.fuzz_records import Broke, Found, Records, Went
-from hostabi.runs.fuzz_witness import witness
+from hostabi.runs.fuzz.journal import Broke, Found, Records, Went
+from hostabi.runs.fuzz.sitting import Fuzz, Plan
+from hostabi.runs.fuzz.witness import witness
 from hostabi.runs.lockstep import Lockstep
 from hostabi.syscalls import smaller
 from hostabi.syscalls.builder import Builder
@@ -171,7 +171,7 @@ def test_equal_kernels_do_not_differ(team, tmp_path):
 def test_what_was_found_before_is_known(team, tmp_path):
     team.alter(ALTERED[0][0])
     first = explore(team, plan(tmp_path))
-    finds = [each for each in fuzz_records.read(tmp_path / "journal.jsonl") if is_find(each)]
+    finds = [each for each in journal.read(tmp_path / "journal.jsonl") if is_find(each)]
     assert [each.name for each in finds] == list(first.found)
     again = explore(team, plan(tmp_path, before=finds), programs=300)
     assert not again.found
@@ -200,14 +200,14 @@ def test_the_ordinary_agent_cannot_be_altered():
 
 
 def test_a_seed_gives_the_same_programs():
-    one = [fuzz_draw.chunk({"a": CASES, "b": CASES}, 3, index) for index in range(3)]
+    one = [drawing.chunk({"a": CASES, "b": CASES}, 3, index) for index in range(3)]
     for each in reversed(one):
-        again = fuzz_draw.chunk({"a": CASES, "b": CASES}, 3, each.number)
+        again = drawing.chunk({"a": CASES, "b": CASES}, 3, each.number)
         assert [c.built.program for c in again.cases] == [c.built.program for c in each.cases]
         assert again.sandbox == each.sandbox == "ab"[each.number % 2]
-    with fuzz_draw.chunks({"a": CASES, "b": CASES}, 3, 1) as drawn:
+    with drawing.chunks({"a": CASES, "b": CASES}, 3, 1) as drawn:
         assert next(drawn).cases[:5] == one[1].cases[:5]
-    other = fuzz_draw.chunk({"a": CASES}, 4, 0)
+    other = drawing.chunk({"a": CASES}, 4, 0)
     assert [c.built.program for c in other.cases] != [c.built.program for c in one[0].cases]
 
 
@@ -240,7 +240,7 @@ def test_a_guest_that_fails_is_a_find_and_the_run_goes_on(team, tmp_path):
         team.replace("6.12")
     assert fuzz.count.programs >= 200
     assert fuzz.count.broken > 0
-    broke = [each for each in fuzz_records.read(tmp_path / "journal.jsonl") if is_broke(each)]
+    broke = [each for each in journal.read(tmp_path / "journal.jsonl") if is_broke(each)]
     assert all("lseek(" in each.text and each.kernel == "6.12" for each in broke)
     assert broke[0].console == "BUG"
     assert not fuzz.found
@@ -263,7 +263,7 @@ def test_a_guest_that_failed_before_it_was_asked_is_replaced(team, tmp_path):
     fuzz = explore(team, plan(tmp_path), programs=100)
     assert team.replaced == ["6.12"]
     assert (fuzz.count.broken, fuzz.found) == (1, {})
-    broke = [each for each in fuzz_records.read(tmp_path / "journal.jsonl") if is_broke(each)]
+    broke = [each for each in journal.read(tmp_path / "journal.jsonl") if is_broke(each)]
     assert [(each.kernel, each.text) for each in broke] == [("6.12", "")]
 
 
@@ -279,13 +279,13 @@ def test_a_journal_that_was_cut_off_is_mended(tmp_path):
         with pytest.raises(InputError, match="another run writes"):
             Records(path)
     path.write_bytes(path.read_bytes() + b'{"record":"we')
-    assert list(fuzz_records.read(path)) == [record]
+    assert list(journal.read(path)) == [record]
     with Records(path) as records:
         records.add(record)
-    assert list(fuzz_records.read(path)) == [record, record]
+    assert list(journal.read(path)) == [record, record]
     path.write_text('{"record":"other"}\n')
     with pytest.raises(InputError, match="not a record"):
-        list(fuzz_records.read(path))
+        list(journal.read(path))
 
 
 def ran(*values: int, outputs=(), state: bytes = b"", end: End = End.EXITED, code: int = 0) -> Ran:

@@ -14,8 +14,8 @@ from hostabi.errors import InputError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from hostabi.runs.fuzz import Fuzz
-    from hostabi.runs.fuzz_records import Began, Found, Record
+    from hostabi.runs.fuzz.journal import Began, Found, Record
+    from hostabi.runs.fuzz.sitting import Fuzz
     from hostabi.runs.guests import Guests
 
 EXAMPLES = """\
@@ -83,10 +83,11 @@ def _sitting(
     options: argparse.Namespace, guests: Guests, wanted: Sequence[str], folder: Path
 ) -> Fuzz:
     from hostabi.kernels.identity import is_running
-    from hostabi.runs import fuzz_causes, fuzz_records, sources
-    from hostabi.runs.fuzz import Fuzz, Plan
-    from hostabi.runs.fuzz_sandboxes import named
-    from hostabi.runs.fuzz_team import Team
+    from hostabi.runs import sources
+    from hostabi.runs.fuzz import causes, journal
+    from hostabi.runs.fuzz.sandboxes import named
+    from hostabi.runs.fuzz.sitting import Fuzz, Plan
+    from hostabi.runs.fuzz.team import Team
     from hostabi.runs.journal import now
     from hostabi.syscalls.descriptions.programs import programs
 
@@ -99,7 +100,7 @@ def _sitting(
         )
     builds = {name: guests.build(spec) for name, spec in members.items()}
     sandboxes = named(options.sandbox, guests.packages, beside_others=any(map(is_running, wanted)))
-    began = fuzz_records.Began(
+    began = journal.Began(
         seed=options.seed,
         started=now(),
         builds={name: build.name for name, build in builds.items()},
@@ -108,8 +109,8 @@ def _sitting(
         groups=tuple(options.group),
     )
     path = folder / "journal.jsonl"
-    before = list(fuzz_records.read(path))
-    with fuzz_records.Records(path) as records, Team(guests, members) as team:
+    before = list(journal.read(path))
+    with journal.Records(path) as records, Team(guests, members) as team:
         plan = Plan(
             seed=options.seed,
             sandboxes=sandboxes,
@@ -119,7 +120,7 @@ def _sitting(
             lines={name: build.line or name for name, build in builds.items()},
             folder=folder,
             start=_start(before, began),
-            known=() if options.itself else fuzz_causes.shipped(),
+            known=() if options.itself else causes.shipped(),
             before=[] if options.itself else _finds(before, tuple(members)),
             times=options.confirm,
         )
@@ -132,9 +133,9 @@ def _sitting(
 def _teeth(options: argparse.Namespace, guests: Guests, spec: str, folder: Path) -> int:
     """Alterations, and how many of them were found; 1 when it is under 95 of 100."""
     from hostabi.kernels.identity import is_running
-    from hostabi.runs.fuzz import Plan
-    from hostabi.runs.fuzz_sandboxes import named
-    from hostabi.runs.fuzz_teeth import PROGRAMS, Teeth
+    from hostabi.runs.fuzz.sandboxes import named
+    from hostabi.runs.fuzz.sitting import Plan
+    from hostabi.runs.fuzz.teeth import PROGRAMS, Teeth
     from hostabi.syscalls.descriptions.programs import programs
 
     boxes = named(options.sandbox, guests.packages, beside_others=is_running(spec))
@@ -162,7 +163,7 @@ def _teeth(options: argparse.Namespace, guests: Guests, spec: str, folder: Path)
 
 def _start(before: Sequence[Record], began: Began) -> int:
     """The chunk after the last one of a sitting like this one."""
-    from hostabi.runs.fuzz_records import Began, Went
+    from hostabi.runs.fuzz.journal import Began, Went
 
     last, start = None, 0
     for record in before:
@@ -185,7 +186,7 @@ def _alike(one: Began, other: Began) -> bool:
 
 def _finds(before: Sequence[Record], kernels: tuple[str, ...]) -> list[Found]:
     """What was found on these kernels before, each as it was told last."""
-    from hostabi.runs.fuzz_records import Found
+    from hostabi.runs.fuzz.journal import Found
 
     finds = {each.name: each for each in before if isinstance(each, Found)}
     return [each for each in finds.values() if set(kernels) <= set(each.kernels)]

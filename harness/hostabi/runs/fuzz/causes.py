@@ -329,7 +329,7 @@ class Known:
 def read_known(path: Path) -> tuple[Known, ...]:
     """The file of known differences. Raises InputError for one that is not of this form."""
     content = read_toml(
-        path, _File, what="ledger", advice="see the head of hostabi/runs/fuzz_causes.py"
+        path, _File, what="ledger", advice="see the head of hostabi/runs/fuzz/causes.py"
     )
     found = []
     for cause in content.cause:

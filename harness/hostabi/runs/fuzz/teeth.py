@@ -19,10 +19,10 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from hostabi.agent.program import Alteration, Altered, Ran
-from hostabi.runs import fuzz_draw
-from hostabi.runs.fuzz import SMALL, Fuzz, Plan
-from hostabi.runs.fuzz_records import Records
-from hostabi.runs.fuzz_team import Team
+from hostabi.runs.fuzz import drawing
+from hostabi.runs.fuzz.journal import Records
+from hostabi.runs.fuzz.sitting import SMALL, Fuzz, Plan
+from hostabi.runs.fuzz.team import Team
 from hostabi.runs.lockstep import Lockstep
 from hostabi.syscalls import table, types
 from hostabi.syscalls.builder import Built, Slot
@@ -178,9 +178,9 @@ class Teeth:
         first = self._names[0]
         together = Lockstep({first: team.agents[first]})
         for number in range(_SAMPLE):
-            chunk = fuzz_draw.chunk(self._plan.strategies, self._plan.seed - 1, number)
+            chunk = drawing.chunk(self._plan.strategies, self._plan.seed - 1, number)
             box = self._plan.sandboxes[chunk.sandbox]
-            for _, cases in fuzz_draw.messages(chunk.cases, 32):
+            for _, cases in drawing.messages(chunk.cases, 32):
                 rans = together.run([case.built.program for case in cases], box)
                 for case, ran in zip(cases, rans, strict=True):
                     watch(habits, case.built, ran[first], roles)

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 from hostabi.agent.program import Ran, Sandbox, Scratch
 from hostabi.errors import HostabiError, MachineError
-from hostabi.runs.fuzz_causes import STATE, Spot, spot
-from hostabi.runs.fuzz_shrink import refused, sides
-from hostabi.runs.fuzz_witness import witness
+from hostabi.runs.fuzz.causes import STATE, Spot, spot
+from hostabi.runs.fuzz.shrinker import refused, sides
+from hostabi.runs.fuzz.witness import witness
 from hostabi.runs.lockstep import Lockstep
 from hostabi.runs.reproduce import run_one
 from hostabi.surfaces.reproducers import Language, Needs, Reproducer
@@ -21,7 +21,7 @@ from hostabi.syscalls.state import lines
 if TYPE_CHECKING:
     from hostabi.agent.client import Agent
     from hostabi.packages.cache import Cache
-    from hostabi.runs.fuzz_team import Team
+    from hostabi.runs.fuzz.team import Team
 
 TIMES = 3
 """Fresh guests of each side in which a difference has to come again."""

@@ -22,11 +22,11 @@ from hypothesis.strategies import SearchStrategy
 from hostabi.agent.program import Call, End, Program, Ran, Report, Sandbox
 from hostabi.errors import MachineError
 from hostabi.progress import SILENT, Progress, Task
-from hostabi.runs import fuzz_causes, fuzz_draw
-from hostabi.runs.fuzz_causes import Known, Spot, spot
-from hostabi.runs.fuzz_confirm import TIMES, confirm
-from hostabi.runs.fuzz_records import Broke, Found, Records, Went
-from hostabi.runs.fuzz_shrink import Shrinker, refused
+from hostabi.runs.fuzz import causes, drawing
+from hostabi.runs.fuzz.causes import Known, Spot, spot
+from hostabi.runs.fuzz.confirmation import TIMES, confirm
+from hostabi.runs.fuzz.journal import Broke, Found, Records, Went
+from hostabi.runs.fuzz.shrinker import Shrinker, refused
 from hostabi.runs.lockstep import Lockstep, Sent
 from hostabi.syscalls import printers
 from hostabi.syscalls.builder import Built
@@ -36,7 +36,7 @@ from hostabi.syscalls.trace import Trace
 
 if TYPE_CHECKING:
     from hostabi.packages.cache import Cache
-    from hostabi.runs.fuzz_team import Team
+    from hostabi.runs.fuzz.team import Team
 
 MESSAGE = 32
 """Programs of one message: it costs a guest little, and is soon tried again one by one."""
@@ -110,7 +110,7 @@ class Plan:
 
 @dataclass(frozen=True)
 class _Sent:
-    chunk: fuzz_draw.Chunk
+    chunk: drawing.Chunk
     first: int
     cases: Sequence[Case]
     sandbox: Sandbox
@@ -142,7 +142,7 @@ class Fuzz:
         self._records = records
         self._cache = cache
         self._progress = progress
-        self._seen: dict[str, fuzz_causes.Difference] = {
+        self._seen: dict[str, causes.Difference] = {
             each.name: _difference(each) for each in plan.before
         }
         self.lacking: dict[str, frozenset[str]] = {}
@@ -156,11 +156,11 @@ class Fuzz:
         until = self.count.began + seconds
         with (
             self._progress.task("lockstep") as task,
-            fuzz_draw.chunks(self.plan.strategies, self.plan.seed, self.plan.start) as chunks,
+            drawing.chunks(self.plan.strategies, self.plan.seed, self.plan.start) as chunks,
         ):
             waiting: _Sent | None = None
             for chunk in chunks:
-                for first, cases in fuzz_draw.messages(chunk.cases, MESSAGE):
+                for first, cases in drawing.messages(chunk.cases, MESSAGE):
                     ready = self._hear(waiting) if waiting else None
                     sent = self._send(chunk, first, cases)
                     suspects = self._suspects(waiting, ready) if waiting and ready else []
@@ -185,7 +185,7 @@ class Fuzz:
             self._confirm_all(task)
         return self.count
 
-    def _send(self, chunk: fuzz_draw.Chunk, first: int, cases: Sequence[Case]) -> _Sent:
+    def _send(self, chunk: drawing.Chunk, first: int, cases: Sequence[Case]) -> _Sent:
         sandbox = self.plan.sandboxes[chunk.sandbox]
         every = frozenset(self.lockstep.agents)
         on = [self._able(case, every) for case in cases]
@@ -315,19 +315,18 @@ class Fuzz:
 
     def _absent(self, found: Found, sandbox: Sandbox) -> bool:
         """Whether a kernel that says ENOSYS does so whatever the call is given."""
-        names = frozenset(n for n, seen in found.outcomes.items() if seen == fuzz_causes.LACKING)
+        names = frozenset(n for n, seen in found.outcomes.items() if seen == causes.LACKING)
         if not names:
             return False
         program = Program(calls=(Call(number(found.syscall), (-1,) * 6),))
         (rans,) = self.lockstep.run([program], sandbox, [names])
         return all(ran.values == (-errno.ENOSYS,) for ran in rans.values())
 
-    def _learn(self, difference: fuzz_causes.Difference) -> None:
+    def _learn(self, difference: causes.Difference) -> None:
         lacking = frozenset(
             name
             for name, line in self.plan.lines.items()
-            if difference.expected(name if name in difference.outcomes else line)
-            == fuzz_causes.LACKING
+            if difference.expected(name if name in difference.outcomes else line) == causes.LACKING
         )
         if lacking:
             self.lacking[difference.syscall] = lacking
@@ -341,8 +340,8 @@ class Fuzz:
         return None if refused(rans.values()) else spot(built, rans)
 
     def _record(self, waiting: _Sent, index: int, built: Built, place: Spot) -> Found:
-        lacking = fuzz_causes.LACKING in place.outcomes.values()
-        argument = "" if lacking else fuzz_causes.arguments(built, place.call)
+        lacking = causes.LACKING in place.outcomes.values()
+        argument = "" if lacking else causes.arguments(built, place.call)
         parts = (place.kind, place.syscall, place.item, argument, sorted(place.outcomes.items()))
         digest = hashlib.sha256(repr(parts).encode()).hexdigest()[:8]
         return Found(
@@ -390,7 +389,7 @@ class Fuzz:
             self.found[found.name] = told, built, place
             self._records.add(told)
 
-    def _went(self, chunk: fuzz_draw.Chunk) -> None:
+    def _went(self, chunk: drawing.Chunk) -> None:
         self._records.add(
             Went(
                 seed=self.plan.seed,
@@ -464,10 +463,8 @@ def reporting(built: Built) -> Built:
     return replace(built, program=program)
 
 
-def _difference(found: Found) -> fuzz_causes.Difference:
-    return fuzz_causes.Difference(
-        found.syscall, found.kind, found.outcomes, found.argument, found.item
-    )
+def _difference(found: Found) -> causes.Difference:
+    return causes.Difference(found.syscall, found.kind, found.outcomes, found.argument, found.item)
 
 
 def _told(found: Found) -> str:

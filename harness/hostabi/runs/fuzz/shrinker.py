@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from hostabi.agent.program import End, Ran
-from hostabi.runs.fuzz_causes import END, STATE, Spot, spot
+from hostabi.runs.fuzz.causes import END, STATE, Spot, spot
 from hostabi.syscalls import smaller
 from hostabi.syscalls.builder import Built
 
