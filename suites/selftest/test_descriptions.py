@@ -118,6 +118,14 @@ def test_a_resource_at_hand_is_used_again_until_it_is_gone():
     assert script.build().steps[2].values == (Ref(0),)
 
 
+def test_what_nothing_makes_becomes_nothing():
+    listen = next(each for each in all_descriptions() if each.call == "listen")
+    assert any(made.of for made in listen.makes)
+    writer = Writer(Script(), {})
+    writer.add(listen, Choices(b""))
+    assert not any(writer.held.values())
+
+
 def test_nothing_odd_leaves_a_resource():
     odd = bytes([255, 0])
     script = Script()

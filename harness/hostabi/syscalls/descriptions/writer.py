@@ -171,7 +171,9 @@ class Writer:
             self.held.pop(kind, None)
         if trusted:
             for made in description.makes:
-                self._hold(self._from(made, call, ref))
+                # what nothing could be made for, in a circle of descriptions, becomes nothing
+                if not made.of or made.of in call.taken:
+                    self._hold(self._from(made, call, ref))
             for held in call.made:
                 self._hold(held)
 
