@@ -7,7 +7,9 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+import msgspec
 import pytest
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hostabi import resources
@@ -29,13 +31,17 @@ from hostabi.runs.fuzz.causes import (
     shipped,
     spot,
 )
+from hostabi.runs.fuzz.examples import Example, keep, restored
 from hostabi.runs.fuzz.journal import Broke, Found, Records, Went
-from hostabi.runs.fuzz.sitting import Fuzz, Plan
+from hostabi.runs.fuzz.plan import Plan
+from hostabi.runs.fuzz.sandboxes import OWN
+from hostabi.runs.fuzz.sitting import Fuzz
 from hostabi.runs.fuzz.witness import witness
 from hostabi.runs.lockstep import Lockstep
 from hostabi.syscalls import smaller
 from hostabi.syscalls.builder import Builder
 from hostabi.syscalls.cases import Case, Script
+from hostabi.syscalls.descriptions.programs import programs
 from hostabi.syscalls.table import C, number
 
 NAMES = ("6.1", "6.12")
@@ -110,7 +116,7 @@ CASES = st.lists(
 
 
 def plan(tmp_path: Path, **rest) -> Plan:
-    settings = {
+    usual = {
         "seed": 7,
         "sandboxes": {"bare": Sandbox()},
         "strategies": {"bare": CASES},
@@ -118,7 +124,7 @@ def plan(tmp_path: Path, **rest) -> Plan:
         "folder": tmp_path,
         "times": 0,
     }
-    return Plan(**{**settings, **rest})
+    return Plan(**{**usual, **rest})
 
 
 def explore(team: Locals, made: Plan, programs: int = 600) -> Fuzz:
@@ -180,6 +186,36 @@ def test_what_was_found_before_is_known(team, tmp_path):
 
 def is_find(record) -> bool:
     return isinstance(record, Found)
+
+
+NEVER = st.integers(0, 9).map(lambda mask: case([("umask", mask, 0)]))
+"""Programs without the call that is altered."""
+
+
+def test_the_programs_of_earlier_finds_are_run_first(team, tmp_path):
+    team.alter(ALTERED[0][0])
+    explore(team, plan(tmp_path))
+    finds = [each for each in journal.read(tmp_path / "journal.jsonl") if is_find(each)]
+    later = plan(tmp_path / "later", strategies={"bare": NEVER}, examples=finds)
+    fuzz = explore(team, later)
+    ((found, built, _),) = fuzz.found.values()
+    assert (found.batch, found.name) == (drawing.EARLIER, finds[0].name)
+    assert built.steps == restored(finds[0].example).steps
+    assert fuzz.count.programs == 1
+    team.alter(AS_IT_IS)
+    assert not explore(team, later, programs=150).found
+
+
+@settings(max_examples=60, deadline=None, database=None)
+@given(programs(sandbox=Sandbox(namespaces=OWN)))
+def test_a_program_is_kept_whole(drawn):
+    text = msgspec.json.encode(keep(drawn.built))
+    again = restored(msgspec.json.decode(text, type=Example))
+    assert again.program == drawn.built.program
+    assert (str(again), again.types) == (str(drawn.built), drawn.built.types)
+    for built in (again, drawn.built):
+        assert all(len(smaller.upto(built, n).steps) == n + 1 for n in range(len(built.steps)))
+    assert list(smaller.plainer(again)) == list(smaller.plainer(drawn.built))
 
 
 def test_it_is_confirmed_in_fresh_guests_and_as_a_program(team, tmp_path):

@@ -25,8 +25,9 @@ EXAMPLES = """\
   hostabi fuzz --sandbox user --group files --seed 7
   hostabi fuzz --kernels 6.1 --teeth 100      kernels made to differ: are they found?
 A seed gives the same programs every time; a run goes on where the last one of its seed
-stopped. What differs is made smaller, confirmed in fresh guests, and kept with a C program
-in results/lockstep. Exit code 1 says that there are differences nobody has explained.
+stopped, after the programs of all earlier finds. What differs is made smaller, confirmed
+in fresh guests, and kept with a C program in results/lockstep. Exit code 1 says that there
+are differences nobody has explained.
 """
 _UNITS = {"s": 1, "m": 60, "h": 3600}
 
@@ -85,8 +86,9 @@ def _sitting(
     from hostabi.kernels.identity import is_running
     from hostabi.runs import sources
     from hostabi.runs.fuzz import causes, journal
+    from hostabi.runs.fuzz.plan import Plan
     from hostabi.runs.fuzz.sandboxes import named
-    from hostabi.runs.fuzz.sitting import Fuzz, Plan
+    from hostabi.runs.fuzz.sitting import Fuzz
     from hostabi.runs.fuzz.team import Team
     from hostabi.runs.journal import now
     from hostabi.syscalls.descriptions.programs import programs
@@ -110,6 +112,7 @@ def _sitting(
     )
     path = folder / "journal.jsonl"
     before = list(journal.read(path))
+    finds = [] if options.itself else _finds(before)
     with journal.Records(path) as records, Team(guests, members) as team:
         plan = Plan(
             seed=options.seed,
@@ -121,7 +124,8 @@ def _sitting(
             folder=folder,
             start=_start(before, began),
             known=() if options.itself else causes.shipped(),
-            before=[] if options.itself else _finds(before, tuple(members)),
+            before=[each for each in finds if set(members) <= set(each.kernels)],
+            examples=finds,
             times=options.confirm,
         )
         records.add(began)
@@ -133,8 +137,8 @@ def _sitting(
 def _teeth(options: argparse.Namespace, guests: Guests, spec: str, folder: Path) -> int:
     """Alterations, and how many of them were found; 1 when it is under 95 of 100."""
     from hostabi.kernels.identity import is_running
+    from hostabi.runs.fuzz.plan import Plan
     from hostabi.runs.fuzz.sandboxes import named
-    from hostabi.runs.fuzz.sitting import Plan
     from hostabi.runs.fuzz.teeth import PROGRAMS, Teeth
     from hostabi.syscalls.descriptions.programs import programs
 
@@ -184,12 +188,11 @@ def _alike(one: Began, other: Began) -> bool:
     )
 
 
-def _finds(before: Sequence[Record], kernels: tuple[str, ...]) -> list[Found]:
-    """What was found on these kernels before, each as it was told last."""
+def _finds(before: Sequence[Record]) -> list[Found]:
+    """What was found before, each as it was told last."""
     from hostabi.runs.fuzz.journal import Found
 
-    finds = {each.name: each for each in before if isinstance(each, Found)}
-    return [each for each in finds.values() if set(kernels) <= set(each.kernels)]
+    return list({each.name: each for each in before if isinstance(each, Found)}.values())
 
 
 def _duration(text: str) -> float:

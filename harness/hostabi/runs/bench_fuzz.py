@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING
 from hostabi.agent.program import Call, Program, Sandbox
 from hostabi.runs.figure import Figure
 from hostabi.runs.fuzz.journal import Records
+from hostabi.runs.fuzz.plan import Plan
 from hostabi.runs.fuzz.sandboxes import OWN
-from hostabi.runs.fuzz.sitting import MESSAGE, Fuzz, Plan
+from hostabi.runs.fuzz.sitting import MESSAGE, Fuzz
 from hostabi.runs.fuzz.team import Team
 from hostabi.syscalls.descriptions.programs import programs
 from hostabi.syscalls.table import C, number

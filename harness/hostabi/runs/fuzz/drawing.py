@@ -17,6 +17,8 @@ from hostabi.syscalls.cases import Case
 
 CHUNK = 128
 """Programs that are drawn together: hypothesis begins each time with the simplest ones."""
+EARLIER = -1
+"""The number of a chunk that was not drawn: programs that earlier finds are shown by."""
 _AHEAD = 2
 """Chunks that are drawn before anybody wants them."""
 

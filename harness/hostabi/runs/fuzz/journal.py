@@ -11,6 +11,7 @@ import msgspec
 
 from hostabi.closing import Closing
 from hostabi.errors import InputError, StorageError
+from hostabi.runs.fuzz.examples import Example
 
 LINE = 1 << 20
 """Bytes of a record at most; a longer line was not written by us."""
@@ -40,7 +41,10 @@ class Went(msgspec.Struct, frozen=True, tag_field="record", tag="went"):
 
 
 class Found(msgspec.Struct, frozen=True, tag_field="record", tag="found"):
-    """A difference and what became of it. Drawn again by ``seed``, ``batch`` and ``index``."""
+    """A difference and what became of it. Drawn again by ``seed``, ``batch`` and ``index``.
+
+    With the batch -1 it was met by the program of an earlier find.
+    """
 
     name: str
     kernels: tuple[str, ...]
@@ -63,6 +67,8 @@ class Found(msgspec.Struct, frozen=True, tag_field="record", tag="found"):
     """Why it is there, for one that the ledger explains."""
     text: str = ""
     note: str = ""
+    example: Example | None = None
+    """The program itself, for later sittings; those of older journals have none."""
 
     @property
     def whole(self) -> bool:

@@ -11,21 +11,22 @@ import errno
 import hashlib
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from pathlib import Path
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import chain
 from typing import TYPE_CHECKING
 
 import msgspec
-from hypothesis.strategies import SearchStrategy
 
 from hostabi.agent.program import Call, End, Program, Ran, Report, Sandbox
 from hostabi.errors import MachineError
 from hostabi.progress import SILENT, Progress, Task
 from hostabi.runs.fuzz import causes, drawing
-from hostabi.runs.fuzz.causes import Known, Spot, spot
-from hostabi.runs.fuzz.confirmation import TIMES, confirm
+from hostabi.runs.fuzz.causes import Spot, spot
+from hostabi.runs.fuzz.confirmation import confirm
+from hostabi.runs.fuzz.examples import keep, restored
 from hostabi.runs.fuzz.journal import Broke, Found, Records, Went
+from hostabi.runs.fuzz.plan import Count, Plan
 from hostabi.runs.fuzz.shrinker import Shrinker, refused
 from hostabi.runs.lockstep import Lockstep, Sent
 from hostabi.syscalls import printers
@@ -55,57 +56,6 @@ _MOUNTING = frozenset(
     )
 )
 """Calls after which the table of mounts is worth a look."""
-
-
-@dataclass
-class Count:
-    """What was done so far in a sitting."""
-
-    programs: int = 0
-    calls: int = 0
-    fresh: int = 0
-    known: Counter[str] = field(default_factory=Counter)
-    unsteady: int = 0
-    broken: int = 0
-    spoilt: int = 0
-    """Guests in which a program left no room for others."""
-    began: float = field(default_factory=time.monotonic)
-
-    @property
-    def seconds(self) -> float:
-        """Since the sitting began."""
-        return time.monotonic() - self.began
-
-    @property
-    def rate(self) -> float:
-        """Programs a second, each on all kernels."""
-        return self.programs / max(self.seconds, 1e-9)
-
-    def __str__(self) -> str:
-        rate = f"{self.rate:.1f} programs/s, {self.calls / max(self.seconds, 1e-9):.0f} calls/s"
-        return (
-            f"{self.programs} programs, {rate}, differences: {self.fresh} new, "
-            f"{len(self.known)} known ({self.known.total()} times)"
-        )
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What a sitting does. ``strategies`` by the name of a sandbox; ``lines`` by kernel."""
-
-    seed: int
-    sandboxes: Mapping[str, Sandbox]
-    strategies: Mapping[str, SearchStrategy[Case]]
-    lines: Mapping[str, str]
-    folder: Path
-    start: int = 0
-    """The chunk to go on with."""
-    known: Sequence[Known] = ()
-    before: Sequence[Found] = ()
-    """What earlier sittings found."""
-    times: int = TIMES
-    curious: bool = True
-    """Whether differences are looked into, not just counted."""
 
 
 @dataclass(frozen=True)
@@ -159,7 +109,7 @@ class Fuzz:
             drawing.chunks(self.plan.strategies, self.plan.seed, self.plan.start) as chunks,
         ):
             waiting: _Sent | None = None
-            for chunk in chunks:
+            for chunk in chain(self._earlier(), chunks):
                 for first, cases in drawing.messages(chunk.cases, MESSAGE):
                     ready = self._hear(waiting) if waiting else None
                     sent = self._send(chunk, first, cases)
@@ -184,6 +134,17 @@ class Fuzz:
                     break
             self._confirm_all(task)
         return self.count
+
+    def _earlier(self) -> Iterator[drawing.Chunk]:
+        """The programs that earlier finds are shown by, those of a sandbox together."""
+        for name, sandbox in self.plan.sandboxes.items():
+            cases = tuple(
+                Case(restored(each.example), sandbox=sandbox)
+                for each in self.plan.examples
+                if each.example is not None and each.sandbox == name
+            )
+            if cases:
+                yield drawing.Chunk(drawing.EARLIER, name, cases)
 
     def _send(self, chunk: drawing.Chunk, first: int, cases: Sequence[Case]) -> _Sent:
         sandbox = self.plan.sandboxes[chunk.sandbox]
@@ -358,6 +319,7 @@ class Fuzz:
             item=place.item,
             calls=len(built.steps),
             text=printers.to_python(built.program),
+            example=keep(built),
         )
 
     def _write(self, found: Found, built: Built, sandbox: Sandbox, names: frozenset[str]) -> None:
@@ -390,6 +352,8 @@ class Fuzz:
             self._records.add(told)
 
     def _went(self, chunk: drawing.Chunk) -> None:
+        if chunk.number == drawing.EARLIER:
+            return
         self._records.add(
             Went(
                 seed=self.plan.seed,

@@ -21,7 +21,8 @@ import msgspec
 from hostabi.agent.program import Alteration, Altered, Ran
 from hostabi.runs.fuzz import drawing
 from hostabi.runs.fuzz.journal import Records
-from hostabi.runs.fuzz.sitting import SMALL, Fuzz, Plan
+from hostabi.runs.fuzz.plan import Plan
+from hostabi.runs.fuzz.sitting import SMALL, Fuzz
 from hostabi.runs.fuzz.team import Team
 from hostabi.runs.lockstep import Lockstep
 from hostabi.syscalls import table, types
