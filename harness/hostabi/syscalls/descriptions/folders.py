@@ -23,7 +23,7 @@ _TIMES = Maybe(
 )
 _OWN = pick("user", 0, (1 << 32) - 1, 1000, odd=(1 << 31,))
 _GROUP = pick("group", 0, (1 << 32) - 1, 1000, odd=(1 << 31,))
-NAMES = frozenset(_ANY) | {Kind.LABELLED, Kind.MOUNTED}
+NAMES = frozenset(_ANY) | {Kind.PROGRAM_NAME, Kind.LABELLED, Kind.MOUNTED}
 _ACCESS = pick("mode", 4, 2, 1, 0, odd=(8, -1))
 
 DESCRIPTIONS: tuple[Description, ...] = (
@@ -80,6 +80,13 @@ DESCRIPTIONS: tuple[Description, ...] = (
         "mknodat",
         at(new=Kind.NODE_NAME),
         pick("mode", C.S_IFIFO | 0o600, C.S_IFREG | 0o644, C.S_IFSOCK | 0o600, odd=(0o30000,)),
+        just("dev", 0),
+    ),
+    # nobody has it open for writing, which execve(2) would refuse
+    describe(
+        "mknodat.program",
+        at(new=Kind.PROGRAM_NAME),
+        just("mode", C.S_IFREG | 0o755),
         just("dev", 0),
     ),
     describe(

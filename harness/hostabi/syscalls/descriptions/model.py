@@ -68,6 +68,7 @@ class Kind(enum.StrEnum):
     COUNTER = "performance counter"
     # names, by what they name
     FILE_NAME = "name of a regular file"
+    PROGRAM_NAME = "name of a file that may be executed"
     FOLDER_NAME = "name of a directory"
     LINK_NAME = "name of a symbolic link"
     NODE_NAME = "name of a special file"
@@ -98,8 +99,8 @@ class Kind(enum.StrEnum):
 
 NAMES = frozenset(
     {
-        Kind.FILE_NAME, Kind.FOLDER_NAME, Kind.LINK_NAME, Kind.NODE_NAME, Kind.LABELLED,
-        Kind.MOUNTED,
+        Kind.FILE_NAME, Kind.PROGRAM_NAME, Kind.FOLDER_NAME, Kind.LINK_NAME, Kind.NODE_NAME,
+        Kind.LABELLED, Kind.MOUNTED,
     }
 )  # fmt: skip
 """Kinds that are names in the program's folder."""

@@ -25,6 +25,7 @@ _GONE = 4194305
 _SHARED = (0, C.CLONE_FILES, C.CLONE_FS, C.CLONE_NEWUTS, C.CLONE_NEWIPC)
 _WHO = takes("pid", _CHILD, also=(0,), odd=(_GONE,))
 _PROCESS = takes("pid", _CHILD, odd=(_GONE,))
+_PROGRAMS = (Kind.PROGRAM_NAME, Kind.FILE_NAME, Kind.FOLDER_NAME)
 _PERSONALITY = (0xFFFFFFFF, 0, C.ADDR_NO_RANDOMIZE, C.READ_IMPLIES_EXEC)
 
 DESCRIPTIONS: tuple[Description, ...] = (
@@ -156,14 +157,14 @@ DESCRIPTIONS: tuple[Description, ...] = (
     ),
     describe(
         "execve",
-        path("filename", Kind.FILE_NAME, Kind.FOLDER_NAME),
+        path("filename", *_PROGRAMS),
         raw("argv", bytes(16)),
         raw("envp", bytes(8)),
         unsuccessful="no file that a program makes can be executed: they are empty",
     ),
     describe(
         "execveat",
-        at(Kind.FILE_NAME, Kind.FOLDER_NAME, folder="fd"),
+        at(*_PROGRAMS, folder="fd"),
         raw("argv", bytes(16)),
         raw("envp", bytes(8)),
         flags("flags", "AT_", usual=(0, C.AT_SYMLINK_NOFOLLOW, C.AT_EXECVE_CHECK)),
