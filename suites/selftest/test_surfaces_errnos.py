@@ -53,6 +53,29 @@ def test_what_is_behind_a_larger_struct_is_zero_or_not():
         assert set(raw[-8:]) == {last}
 
 
+def test_what_works_has_a_program_of_its_own():
+    """A map that an earlier question froze would be frozen for a later one."""
+    zeros = [probe for key, probe in PROBES.items() if key.endswith(":zeros")]
+    assert len(zeros) > 15
+    assert all(probe.questions == (probe.ref,) for probe in zeros)
+
+
+def test_what_has_no_least_size_is_not_asked_for_less():
+    sizes = {key for key in PROBES if key.startswith("bpf.PROG_LOAD#size")}
+    assert sizes == {"bpf.PROG_LOAD#size:uattr:zeros", "bpf.PROG_LOAD#size:uattr:tail"}
+
+
+def test_a_file_to_be_executed_may_be():
+    """Else it is said that it may not, by kernels that open it before they read arguments."""
+    probe = PROBES["execve#pointer:argv"]
+    name, argv, _ = arguments("execve#pointer:argv")
+    made = [probe.built.steps[ref.call] for ref in probe.given]
+    assert [step.name for step in made] == ["mknodat"]
+    assert made[0].values[2] == C.S_IFREG | 0o755
+    assert probe.built.program.data[name.offset :].startswith(b"n1\0")
+    assert argv == errnos.NOWHERE
+
+
 def test_a_request_of_a_multiplexer_is_a_call_of_its_own():
     assert "fcntl.F_GETLK#pointer:arg" in PROBES
     assert "openat.create#fd:dfd" not in PROBES

@@ -65,7 +65,7 @@ def test_a_bit_that_nobody_knows_is_einval(said):
 def test_too_small_a_struct_is_einval(said):
     """Documentation/process/adding-syscalls.rst, copy_struct_from_user: below the first version."""
     found = {key: value for key, value in said.items() if key.endswith(":small")}
-    assert len(found) >= 8
+    assert len(found) >= 2
     assert otherwise(found, "#size:", "EINVAL") == {}
 
 

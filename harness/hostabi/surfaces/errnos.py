@@ -51,6 +51,9 @@ def probes() -> Iterator[Probe]:
     """Every argument of every call that a rule speaks of."""
     for name, description in subjects().items():
         yield from _Rules(description).asked(name)
+        # this works, so it would leave something to other questions, and they to it
+        if any(_extensible(description)):
+            yield from _Rules(description).larger(name)
 
 
 def privileged() -> Iterator[Probe]:
@@ -113,13 +116,17 @@ class _Rules(Questions):
                 assert isinstance(plain, int)
                 for word, bit in _strange(register.unknown):
                     self._with(f"{key}{word}", values, index, plain | bit)
-        at = 0
         for argument in self._description.arguments:
             if isinstance(argument, Struct):
                 self._fields(name, argument)
-                if argument.extensible:
-                    self._sizes(f"{name}#size:{argument.name}", at)
-            at += len(argument.registers)
+        for at, struct in _extensible(self._description):
+            self._sizes(f"{name}#size:{struct.name}", at, struct)
+        return self.probes()
+
+    def larger(self, name: str) -> tuple[Probe, ...]:
+        """Whether structs may be larger than any kernel's, and end in zeros."""
+        for at, struct in _extensible(self._description):
+            self._longer(f"{name}#size:{struct.name}:zeros", at, 0)
         return self.probes()
 
     def _fill(self) -> None:
@@ -150,18 +157,20 @@ class _Rules(Questions):
         arguments = tuple(new if each is old else each for each in self._description.arguments)
         return dataclasses.replace(self._description, arguments=arguments)
 
-    def _sizes(self, key: str, at: int) -> None:
-        """More and less of a struct at register ``at``, whose size is in the next one."""
-        values = self.writer.arguments(self._description)
-        self._with(f"{key}:small", values, at + 1, _SMALL)
-        for word, filled in (("zeros", 0), ("tail", 0x80)):
+    def _sizes(self, key: str, at: int, struct: Struct) -> None:
+        """Less and more of a struct at register ``at``, whose size is in the next one."""
+        if not struct.partial:
             values = self.writer.arguments(self._description)
-            struct = values[at]
-            assert isinstance(struct, Slot)
-            # what is laid out next lies right behind it, but for what aligns it
-            rest = self.content(bytes((filled,)) * _MORE)
-            size = rest.offset + _MORE - struct.offset
-            self._with(f"{key}:{word}", values, at + 1, size)
+            self._with(f"{key}:small", values, at + 1, _SMALL)
+        self._longer(f"{key}:tail", at, 0x80)
+
+    def _longer(self, key: str, at: int, filled: int) -> None:
+        values = self.writer.arguments(self._description)
+        slot = values[at]
+        assert isinstance(slot, Slot)
+        # what is laid out next lies right behind it, but for what aligns it
+        rest = self.content(bytes((filled,)) * _MORE)
+        self._with(key, values, at + 1, rest.offset + _MORE - slot.offset)
 
 
 _ASPECTS = {
@@ -171,6 +180,15 @@ _ASPECTS = {
     Role.OPTIONAL: "pointer",
     Role.FLAGS: "flags",
 }
+
+
+def _extensible(description: Description) -> Iterator[tuple[int, Struct]]:
+    """Extensible structs, each with the number of the register that has its address."""
+    at = 0
+    for argument in description.arguments:
+        if isinstance(argument, Struct) and argument.extensible:
+            yield at, argument
+        at += len(argument.registers)
 
 
 def _strange(unknown: int) -> Iterator[tuple[str, int]]:

@@ -17,6 +17,8 @@ _MAPS = pick(
     "map_type", C.BPF_MAP_TYPE_HASH, C.BPF_MAP_TYPE_ARRAY, C.BPF_MAP_TYPE_LRU_HASH, odd=(0, 999)
 )
 _KEY = address(bytes(4), (1).to_bytes(4, "little"), (9).to_bytes(4, "little"))
+_AFTER = address((9).to_bytes(4, "little"), bytes(4), (1).to_bytes(4, "little"))
+"""The first key comes after one that is not there: bpf(2)."""
 _UPDATE = flags("flags", usual=(C.BPF_ANY, C.BPF_NOEXIST, C.BPF_EXIST), width=64)
 _PROGRAMS = pick(
     "prog_type", C.BPF_PROG_TYPE_SOCKET_FILTER, C.BPF_PROG_TYPE_CGROUP_SKB, odd=(0, 999)
@@ -33,7 +35,9 @@ def _bpf(
     return describe(
         f"bpf.{command}",
         just("cmd", number),
-        Struct("uattr", "union bpf_attr", tuple(fields.items()), "size", extensible=True),
+        Struct(
+            "uattr", "union bpf_attr", tuple(fields.items()), "size", extensible=True, partial=True
+        ),
         makes=makes,
         privilege=_ADMIN,
     )
@@ -61,7 +65,7 @@ DESCRIPTIONS: tuple[Description, ...] = (
         flags=_UPDATE,
     ),
     _bpf("MAP_DELETE_ELEM", map_fd=_FULL, key=_KEY),
-    _bpf("MAP_GET_NEXT_KEY", map_fd=_MAP, key=_KEY, next_key=Space(8, "next_key", kept=True)),
+    _bpf("MAP_GET_NEXT_KEY", map_fd=_FULL, key=_AFTER, next_key=Space(8, "next_key", kept=True)),
     _bpf("MAP_LOOKUP_AND_DELETE_ELEM", map_fd=_FULL, key=_KEY, value=Space(8, "value", kept=True)),
     _bpf("MAP_FREEZE", map_fd=_MAP),
     _bpf(

@@ -199,6 +199,8 @@ class Struct:
     extensible: bool = False
     written: bool = False
     kept: bool = False
+    partial: bool = False
+    """Any beginning of it will do, and the rest is zero: no version had a size of its own."""
 
     @property
     def registers(self) -> tuple[Register, ...]:
