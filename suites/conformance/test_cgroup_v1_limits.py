@@ -144,6 +144,8 @@ def test_of_version_1_alone(name: str, runtime: Runtime, look, hierarchy) -> Non
     told, number, memory = ALONE[name]
     needs_value(runtime, hierarchy("memory"), f"memory.{told}", str(number))
     asked = file("memory", told)
+    if look(bundle.base(), asked).deed(asked).data.strip() == str(number):
+        unsupported(f"on this kernel memory.{told} is {number} for every group")
     config = bundle.resources(bundle.base(), memory=memory)
     assert look(config, asked).deed(asked).data.strip() == str(number)
 
