@@ -63,7 +63,7 @@ def test_a_bit_that_nobody_knows_is_einval(said):
 
 
 def test_too_small_a_struct_is_einval(said):
-    """Documentation/process/adding-syscalls.rst, copy_struct_from_user: below the first version."""
+    """openat2(2): the size is smaller than that of any version."""
     found = {key: value for key, value in said.items() if key.endswith(":small")}
     assert len(found) >= 2
     assert otherwise(found, "#size:", "EINVAL") == {}
@@ -77,7 +77,7 @@ def test_a_larger_struct_that_ends_in_zeros_works(said):
 
 
 def test_a_larger_struct_that_does_not_is_e2big(said):
-    """Documentation/process/adding-syscalls.rst: what a kernel does not know it has to refuse."""
+    """openat2(2), Extensibility: what a kernel does not know it refuses, unless it is zero."""
     found = {key: value for key, value in said.items() if key.endswith(":tail")}
     assert len(found) >= 8
     assert otherwise(found, "#size:", "E2BIG") == {}

@@ -51,9 +51,7 @@ def probes() -> Iterator[Probe]:
     """Every argument of every call that a rule speaks of."""
     for name, description in subjects().items():
         yield from _Rules(description).asked(name)
-        # this works, so it would leave something to other questions, and they to it
-        if any(_extensible(description)):
-            yield from _Rules(description).larger(name)
+        yield from _apart(name, description)
 
 
 def privileged() -> Iterator[Probe]:
@@ -102,14 +100,14 @@ class _Rules(Questions):
         return self._before[-1]
 
     def asked(self, name: str) -> tuple[Probe, ...]:
-        """All questions about it, in one program."""
+        """What has to be refused, all in one program."""
         values = self.writer.arguments(self._description)
         self._fill()
         for index, register in enumerate(self._description.registers):
             role, key = register.role, f"{name}#{_ASPECTS.get(register.role, '')}:{register.name}"
             if role in (Role.DESCRIPTOR, Role.FOLDER):
                 self._with(key, values, index, NOT_OPEN)
-            elif role in (Role.POINTER, Role.OPTIONAL):
+            elif role is Role.POINTER:
                 self._with(key, values, index, NOWHERE)
             elif role is Role.FLAGS and register.unknown:
                 plain = values[index]
@@ -123,10 +121,16 @@ class _Rules(Questions):
             self._sizes(f"{name}#size:{struct.name}", at, struct)
         return self.probes()
 
-    def larger(self, name: str) -> tuple[Probe, ...]:
-        """Whether structs may be larger than any kernel's, and end in zeros."""
-        for at, struct in _extensible(self._description):
-            self._longer(f"{name}#size:{struct.name}:zeros", at, 0)
+    def pointer(self, key: str, at: int) -> tuple[Probe, ...]:
+        """An address where nothing is, of what may be NULL."""
+        values = self.writer.arguments(self._description)
+        self._fill()
+        self._with(key, values, at, NOWHERE)
+        return self.probes()
+
+    def larger(self, key: str, at: int) -> tuple[Probe, ...]:
+        """A struct that is larger than any kernel's, and ends in zeros."""
+        self._longer(key, at, 0)
         return self.probes()
 
     def _fill(self) -> None:
@@ -180,6 +184,18 @@ _ASPECTS = {
     Role.OPTIONAL: "pointer",
     Role.FLAGS: "flags",
 }
+
+
+def _apart(name: str, description: Description) -> Iterator[Probe]:
+    """What may work, each in a program of its own.
+
+    It would leave something to other questions, and they to it: a message taken, a map frozen.
+    """
+    for at, register in enumerate(description.registers):
+        if register.role is Role.OPTIONAL:
+            yield from _Rules(description).pointer(f"{name}#pointer:{register.name}", at)
+    for at, struct in _extensible(description):
+        yield from _Rules(description).larger(f"{name}#size:{struct.name}:zeros", at)
 
 
 def _extensible(description: Description) -> Iterator[tuple[int, Struct]]:

@@ -139,13 +139,16 @@ DESCRIPTIONS: tuple[Description, ...] = (
         _MQ_NAME,
         flags("oflag", "O_", usual=_MQ, width=23),
         pick("mode", 0o600, 0),
+        # nine queues of the size that NULL means are all that a user may have (RLIMIT_MSGQUEUE),
+        # and those of a program count until its namespace is gone, which nobody waits for
         Maybe(
             struct(
                 "u_attr",
                 "struct mq_attr",
                 mq_maxmsg=pick("mq_maxmsg", 4, 1, odd=(0, 1 << 20)),
                 mq_msgsize=pick("mq_msgsize", 128, 8, odd=(0, 1 << 30)),
-            )
+            ),
+            first=True,
         ),
         makes=Kind.MESSAGES,
         fresh=_IPC,

@@ -208,7 +208,7 @@ DESCRIPTIONS: tuple[Description, ...] = (
         "accept",
         fd("fd", Kind.AWAITED, Kind.LISTENING),
         Maybe(out("upeer_sockaddr", "struct sockaddr_un")),
-        raw("upeer_addrlen", (110).to_bytes(4, "little"), written=True),
+        Maybe(raw("upeer_addrlen", (110).to_bytes(4, "little"), written=True), first=True),
     ),
     describe(
         "getsockname",
