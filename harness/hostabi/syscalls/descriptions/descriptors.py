@@ -61,7 +61,7 @@ _CONTROL = (
     _fcntl("F_ADD_SEALS", Kind.MEMFD, argument=flags("arg", "F_SEAL_", usual=_SEALS)),
     _fcntl("F_GET_SEALS", Kind.MEMFD),
     _fcntl("F_SETOWN", *DESCRIPTORS, argument=takes("arg", Kind.CHILD, also=(0,), odd=(1 << 30,))),
-    describe("fcntl.F_GETOWN", fd("fd"), just("cmd", C.F_GETOWN), opaque=True),
+    describe("fcntl.F_GETOWN", fd("fd"), just("cmd", C.F_GETOWN), pid=True),
     _fcntl("F_SETSIG", argument=pick("arg", 0, 10, 29, odd=(65, -1))),
     _fcntl("F_GETSIG"),
     _fcntl("F_NOTIFY", Kind.FOLDER, argument=flags("arg", "DN_", usual=(0, C.DN_CREATE))),

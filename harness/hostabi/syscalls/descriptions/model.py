@@ -193,6 +193,8 @@ class Description:
     makes: tuple[Makes, ...] = ()
     opaque: bool = False
     """What is returned is the machine's: an address, a pid, a time, an identifier."""
+    pid: bool = False
+    """It is a pid, the same everywhere for a program whose PID namespace is fresh."""
     fresh: int = 0
     """CLONE_NEW* bits: namespaces that have to be the program's own."""
     privilege: str = ""
@@ -231,6 +233,7 @@ def describe(
     *arguments: Argument,
     makes: Kind | tuple[Makes, ...] = (),
     opaque: bool = False,
+    pid: bool = False,
     fresh: int = 0,
     privilege: str = "",
     unsuccessful: str = "",
@@ -242,5 +245,15 @@ def describe(
     table.number(call)
     made = (Makes(makes),) if isinstance(makes, Kind) else makes
     return Description(
-        call, arguments, form, made, opaque, fresh, privilege, unsuccessful, forgets, last
+        call,
+        arguments,
+        form,
+        made,
+        opaque or pid,
+        pid,
+        fresh,
+        privilege,
+        unsuccessful,
+        forgets,
+        last,
     )

@@ -113,5 +113,5 @@ DESCRIPTIONS: tuple[Description, ...] = (
         flags("flags"),
         unsuccessful="a child has ended before the next call, and its memory is gone",
     ),
-    describe("getpgid", takes("pid", Kind.CHILD, also=(0,)), opaque=True),
+    describe("getpgid", takes("pid", Kind.CHILD, also=(0,)), pid=True),
 )

@@ -29,8 +29,8 @@ _PROGRAMS = (Kind.PROGRAM_NAME, Kind.FILE_NAME, Kind.FOLDER_NAME)
 _PERSONALITY = (0xFFFFFFFF, 0, C.ADDR_NO_RANDOMIZE, C.READ_IMPLIES_EXEC)
 
 DESCRIPTIONS: tuple[Description, ...] = (
-    describe("fork", makes=_CHILD, opaque=True),
-    describe("vfork", makes=_CHILD, opaque=True),
+    describe("fork", makes=_CHILD, pid=True),
+    describe("vfork", makes=_CHILD, pid=True),
     describe(
         "clone",
         flags("clone_flags", usual=tuple(each | _END for each in _SHARED), ignored=True),
@@ -39,7 +39,7 @@ DESCRIPTIONS: tuple[Description, ...] = (
         Null("child_tidptr"),
         just("tls", 0),
         makes=_CHILD,
-        opaque=True,
+        pid=True,
     ),
     describe(
         "clone.pidfd",
@@ -49,7 +49,7 @@ DESCRIPTIONS: tuple[Description, ...] = (
         Null("child_tidptr"),
         just("tls", 0),
         makes=(Makes(_CHILD), Makes(Kind.PROCESS, out="parent_tidptr")),
-        opaque=True,
+        pid=True,
     ),
     describe(
         "clone3",
@@ -64,7 +64,7 @@ DESCRIPTIONS: tuple[Description, ...] = (
             exit_signal=pick("exit_signal", _END, 0, C.SIGURG, odd=(65, 256)),
         ),
         makes=_CHILD,
-        opaque=True,
+        pid=True,
     ),
     describe(
         "wait4",
@@ -112,15 +112,15 @@ DESCRIPTIONS: tuple[Description, ...] = (
         takes("pid", _CHILD, odd=(_GONE, -1)),
         SIGNAL,
     ),
-    describe("getpid", opaque=True, makes=(Makes(_CHILD), Makes(Kind.SELF))),
+    describe("getpid", pid=True, makes=(Makes(_CHILD), Makes(Kind.SELF))),
     describe("pidfd_open.self", takes("pid", Kind.SELF), flags("flags"), makes=Kind.OWN),
-    describe("getppid", opaque=True),
-    describe("gettid", opaque=True),
-    describe("getpgrp", opaque=True),
-    describe("getsid", _WHO, opaque=True),
-    describe("setsid", opaque=True, unsuccessful="a program is its session's leader already"),
+    describe("getppid", pid=True),
+    describe("gettid", pid=True),
+    describe("getpgrp", pid=True),
+    describe("getsid", _WHO, pid=True),
+    describe("setsid", pid=True, unsuccessful="a program is its session's leader already"),
     describe("setpgid", takes("pid", _CHILD, odd=(_GONE, 0)), takes("pgid", _CHILD, also=(0,))),
-    describe("set_tid_address", out("tidptr", "int", kept=False), opaque=True),
+    describe("set_tid_address", out("tidptr", "int", kept=False), pid=True),
     describe(
         "set_robust_list",
         raw("head", bytes(24)),

@@ -22,6 +22,7 @@ from hostabi.syscalls.descriptions.choices import Choices
 from hostabi.syscalls.descriptions.groups import all_descriptions, grouped
 from hostabi.syscalls.descriptions.model import Description, Kind
 from hostabi.syscalls.descriptions.writer import Writer, makers
+from hostabi.syscalls.table import C
 
 RECORD = 24
 """Bytes of choices that a call has; what it needs beyond them is chosen as simple as can be."""
@@ -87,7 +88,8 @@ class Composer:
         is added at the end, with nothing odd about it.
         """
         script = Script(arena=_ARENA)
-        writer = Writer(script, self.makers)
+        own = bool(self.sandbox.namespaces & C.CLONE_NEWPID)
+        writer = Writer(script, self.makers, pids=own)
         for record in records:
             if len(script) >= calls or script.free < _ROOM:
                 break

@@ -47,7 +47,8 @@ class Writer:
     """Adds described calls to a program.
 
     ``makers`` are the descriptions that make a kind, the usual one first. ``make`` adds a
-    call, ``builder.call`` unless told otherwise. Not safe for several threads.
+    call, ``builder.call`` unless told otherwise. ``pids``: the program's PID namespace is
+    fresh, so pids are compared as they are. Not safe for several threads.
     """
 
     def __init__(
@@ -56,6 +57,7 @@ class Writer:
         makers: Mapping[Kind, Sequence[Description]],
         *,
         make: Make | None = None,
+        pids: bool = False,
     ) -> None:
         self.builder = builder
         self.choices = Choices(b"")
@@ -64,6 +66,7 @@ class Writer:
         """The description of each call so far, in order."""
         self._makers = makers
         self._make = make or builder.call
+        self._pids = pids
         self._call = _Call()
         self._depth = 0
         self._reserved: list[Held] = []
@@ -75,9 +78,8 @@ class Writer:
         strange, choices.strange = choices.strange, False
         with self._writing(choices, description):
             values = [v for argument in description.arguments for v in argument.values(self)]
-            ref = self._make(
-                description.call, *values, out=self._call.out, opaque=description.opaque
-            )
+            opaque = description.opaque and not (description.pid and self._pids)
+            ref = self._make(description.call, *values, out=self._call.out, opaque=opaque)
             self.written.append(description)
             self._keep(description, ref, trusted=not choices.strange)
         choices.strange = strange
