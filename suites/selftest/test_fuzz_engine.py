@@ -35,6 +35,7 @@ from hostabi.runs.fuzz.examples import Example, keep, restored
 from hostabi.runs.fuzz.journal import Broke, Found, Records, Went
 from hostabi.runs.fuzz.plan import Plan
 from hostabi.runs.fuzz.sandboxes import OWN
+from hostabi.runs.fuzz.shrinker import Shrinker
 from hostabi.runs.fuzz.sitting import Fuzz
 from hostabi.runs.fuzz.witness import witness
 from hostabi.runs.lockstep import Lockstep
@@ -217,7 +218,8 @@ def test_a_program_is_kept_whole(drawn):
 
 
 def plainer(built):
-    return [(each.program, str(each)) for each in smaller.plainer(built)]
+    changed = [smaller.edited(built, [edit]) for edit in smaller.edits(built)]
+    return [(each.program, str(each)) for each in changed]
 
 
 def test_it_is_confirmed_in_fresh_guests_and_as_a_program(team, tmp_path):
@@ -364,6 +366,15 @@ def test_fields_that_differ_are_named():
     assert (found.kind, found.outcomes) == (OUT, {"a": "rlim_max=0x1", "b": "rlim_max=0x0"})
 
 
+def test_bytes_that_begin_alike_are_told_apart():
+    b = Builder()
+    room = b.buffer(64)
+    b.call("getrandom", room, 64, 0, out=[room])
+    raws = {"a": bytes(64), "b": bytes(40) + b"x" + bytes(23)}
+    found = spot(b.build(), {name: ran(64, outputs=(raw,)) for name, raw in raws.items()})
+    assert found.outcomes == {"a": "+40:" + "00" * 24, "b": "+40:78" + "00" * 23}
+
+
 def test_outcomes_are_alike_whatever_the_numbers():
     assert alike(VALUE, {"a": "3", "b": "4"}, {"a": "7", "b": "8"})
     assert not alike(VALUE, {"a": "3", "b": "4"}, {"a": "7", "b": "7"})
@@ -433,10 +444,62 @@ def test_numbers_become_plainer_one_by_one():
     b = Builder()
     how = b.struct("struct open_how", flags=5, resolve=8)
     b.call("openat2", 0, b.string("f"), how, 24)
-    shown = {str(each) for each in smaller.plainer(b.build())}
+    built = b.build()
+    shown = {str(smaller.edited(built, [edit])) for edit in smaller.edits(built)}
     assert '0: openat2(0, "f", {resolve=0x8}, 24)' in shown
     assert '0: openat2(0, "f", {flags=0x4, resolve=0x8}, 24)' in shown
     assert any(text.endswith(", 16)") for text in shown)
+    every = str(smaller.edited(built, smaller.edits(built)))
+    assert every == '0: openat2(0, "f", {}, 0)'
+
+
+class Pretended:
+    """Kernels that differ in programs of which ``differs`` says so; it counts messages."""
+
+    def __init__(self, differs) -> None:
+        self.differs = differs
+        self.messages = 0
+
+    def run(self, programs, _sandbox, _on):
+        self.messages += 1
+        return [self.one([call.number for call in each.calls], each) for each in programs]
+
+    def one(self, numbers, program):
+        other = [1 if call == number("umask") else 0 for call in numbers]
+        seen = other if self.differs(numbers, program) else [0] * len(numbers)
+        return {"a": ran(*[0] * len(numbers)), "b": ran(*seen)}
+
+
+def test_two_calls_go_together_that_cannot_go_alone():
+    def differs(numbers, _):
+        left = {number(name) for name in ("getpid", "getppid", "umask")} <= set(numbers)
+        return left and (number("dup") in numbers) == (number("close") in numbers)
+
+    b = Builder()
+    for name in ("dup", "getpid", "getppid", "close", "umask"):
+        b.call(name)
+    kernels = Pretended(differs)
+    built = b.build()
+    (rans,) = kernels.run([built.program], Sandbox(), None)
+    small, _ = Shrinker(kernels, Sandbox()).shrink(built, spot(built, rans))
+    assert [step.name for step in small.steps] == ["getpid", "getppid", "umask"]
+
+
+def test_what_can_go_alone_goes_together():
+    b = Builder()
+    for index in range(12):
+        b.call("prctl", 0x5555 + index, 0x7FFF, -1, 77, 1 << 40)
+    b.call("umask", 0o777, 5, 5)
+    kernels = Pretended(lambda numbers, _: number("umask") in numbers)
+    built = b.build()
+    (rans,) = kernels.run([built.program], Sandbox(), None)
+    shrinker = Shrinker(kernels, Sandbox())
+    small, _ = shrinker.shrink(built, spot(built, rans))
+    assert str(small) == "0: umask(0, 0, 0)"
+    needs = Pretended(lambda _, each: bool(each.calls) and each.calls[-1].arguments[0] & 18 == 18)
+    small, _ = Shrinker(needs, Sandbox()).shrink(built, spot(built, rans))
+    assert str(small) == "0: umask(18, 0, 0)"
+    assert needs.messages < 12
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ shows what it is wanted for has to be tried.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 
 from hostabi.agent.program import Argument, Call, Output, Result, Store
 from hostabi.syscalls import slices, types
@@ -59,15 +59,37 @@ def needed(built: Built, last: int) -> frozenset[int]:
     return frozenset(found | {last})
 
 
-def plainer(built: Built) -> Iterator[Built]:
-    """The program with one number plainer, each way once: 0, or without one of its bits."""
+@dataclasses.dataclass(frozen=True, slots=True)
+class Edit:
+    """One number without some of its bits: an argument of a call, or a field of a struct there."""
+
+    index: int
+    place: int
+    bits: int
+    """Those that are cleared; -1 for all."""
+    field: str = ""
+
+
+def edits(built: Built) -> Iterator[Edit]:
+    """The ways to make one number plainer: 0, or without one of its bits."""
     for index, step in enumerate(built.steps):
         for place, value in enumerate(step.values):
             if isinstance(value, int):
-                for less in _lesser(value):
-                    yield with_argument(built, index, place, less)
+                yield from (Edit(index, place, bits) for bits in _droppable(value))
             elif isinstance(value, Slot) and value.type:
-                yield from _plainer_fields(built, index, value)
+                for name, number in fields(built, value).items():
+                    yield from (Edit(index, place, bits, name) for bits in _droppable(number))
+
+
+def edited(built: Built, changes: Iterable[Edit]) -> Built:
+    """The program after all of those changes."""
+    for each in changes:
+        value = built.steps[each.index].values[each.place]
+        if isinstance(value, int):
+            built = with_argument(built, each.index, each.place, value & ~each.bits)
+        elif isinstance(value, Slot):
+            built = _with_field(built, each, value)
+    return built
 
 
 def with_argument(built: Built, index: int, place: int, value: int) -> Built:
@@ -97,18 +119,16 @@ def fields(built: Built, slot: Slot) -> dict[str, int]:
     return {name: value for name, value in found.items() if value}
 
 
-def _plainer_fields(built: Built, index: int, slot: Slot) -> Iterator[Built]:
-    places = {name: (offset, length) for name, offset, length in types.fields(slot.type)}
-    for name, value in fields(built, slot).items():
-        offset, length = places[name]
-        for less in _lesser(value):
-            data = bytearray(built.program.data)
-            start = slot.offset + offset
-            data[start : start + length] = less.to_bytes(length, "little")
-            changed = dataclasses.replace(
-                built, program=dataclasses.replace(built.program, data=bytes(data))
-            )
-            yield _retold(changed, index, slot)
+def _with_field(built: Built, edit: Edit, slot: Slot) -> Built:
+    offset, length = next(
+        (offset, length) for name, offset, length in types.fields(slot.type) if name == edit.field
+    )
+    data = bytearray(built.program.data)
+    start = slot.offset + offset
+    number = int.from_bytes(data[start : start + length], "little") & ~edit.bits
+    data[start : start + length] = number.to_bytes(length, "little")
+    program = dataclasses.replace(built.program, data=bytes(data))
+    return _retold(dataclasses.replace(built, program=program), edit.index, slot)
 
 
 def _retold(built: Built, index: int, slot: Slot) -> Built:
@@ -128,14 +148,12 @@ def _with_step(built: Built, index: int, call: Call, step: Step) -> Built:
     return Built(dataclasses.replace(built.program, calls=calls), steps, built.types)
 
 
-def _lesser(value: int) -> Iterator[int]:
+def _droppable(value: int) -> Iterator[int]:
     if not value:
         return
-    yield 0
+    yield -1
     if value > 0 and value & (value - 1):
-        for bit in range(value.bit_length()):
-            if value >> bit & 1:
-                yield value & ~(1 << bit)
+        yield from (1 << bit for bit in range(value.bit_length()) if value >> bit & 1)
 
 
 def _renumbered(call: Call, new: dict[int, int]) -> Call:

@@ -45,6 +45,8 @@ VALUE, OUT, END, STATE = "value", "out", "end", "state"
 LACKING = "ENOSYS"
 """The outcome on a kernel that does not have the call."""
 _MISSING = -errno.ENOSYS
+_BYTES = 32
+"""Those that are shown of what has no fields."""
 
 
 @dataclass(frozen=True)
@@ -176,9 +178,19 @@ def _differing(raw: bytes, every: Sequence[bytes], places: Iterable[tuple[int, i
             own = raw[offset:end]
             number = length <= 8 and title
             parts.append(
-                f"{title}{int.from_bytes(own, 'little'):#x}" if number else title + own.hex()[:64]
+                f"{title}{int.from_bytes(own, 'little'):#x}"
+                if number
+                else title + _shown(own, [each[offset:end] for each in every])
             )
     return " ".join(parts) or "other bytes"
+
+
+def _shown(raw: bytes, every: Sequence[bytes]) -> str:
+    """The first bytes; of those that begin alike for long, from where they differ."""
+    length = min(map(len, every))
+    alike = next((n for n in range(length) if len({each[n] for each in every}) > 1), length)
+    start = alike if alike >= _BYTES else 0
+    return f"+{start}:{raw[start:][:_BYTES].hex()}" if start else raw[:_BYTES].hex()
 
 
 def _states(states: Mapping[str, bytes]) -> tuple[str, dict[str, str]]:

@@ -27,7 +27,7 @@ from hostabi.runs.fuzz.confirmation import confirm
 from hostabi.runs.fuzz.examples import keep, restored
 from hostabi.runs.fuzz.journal import Broke, Found, Records, Went
 from hostabi.runs.fuzz.plan import Count, Plan
-from hostabi.runs.fuzz.shrinker import Shrinker, refused
+from hostabi.runs.fuzz.shrinker import SMALL, Shrinker, refused
 from hostabi.runs.lockstep import Lockstep, Sent
 from hostabi.syscalls import printers
 from hostabi.syscalls.builder import Built
@@ -43,10 +43,8 @@ MESSAGE = 32
 """Programs of one message: it costs a guest little, and is soon tried again one by one."""
 _RESET = 64
 """Messages after which guests drop what programs left running."""
-SMALL = 3
-"""Calls of a program that is small enough; for a larger one others are tried as well."""
 _TRIES = 8
-"""How many of them."""
+"""Programs that are tried for one find which is not small."""
 _PATIENCE = 6
 """How much longer a program may take that was too slow on some kernel."""
 _MOUNTING = frozenset(

@@ -1,8 +1,10 @@
 """Whether lockstep finds what differs: kernels that are made to differ in one call.
 
 The agent's build for tests alters one call on one of two guests of the same build. Which
-is drawn at random: a description, then one of the ways in which its call was seen to
-answer, an errno, a result, a flag that is taken or a field that is written.
+is drawn at random: a description that a sandbox allows, then one of the ways in which its
+call was seen to answer, an errno, a result, a flag that is taken or a field that is
+written. A result that is the machine's own, such as an address, is nothing that kernels
+could differ in, so a call that tells no more is not drawn.
 """
 
 from __future__ import annotations
@@ -22,13 +24,15 @@ from hostabi.agent.program import Alteration, Altered, Ran
 from hostabi.runs.fuzz import drawing
 from hostabi.runs.fuzz.journal import Records
 from hostabi.runs.fuzz.plan import Plan
-from hostabi.runs.fuzz.sitting import SMALL, Fuzz
+from hostabi.runs.fuzz.shrinker import SMALL
+from hostabi.runs.fuzz.sitting import Fuzz
 from hostabi.runs.fuzz.team import Team
 from hostabi.runs.lockstep import Lockstep
 from hostabi.syscalls import table, types
 from hostabi.syscalls.builder import Built, Slot
 from hostabi.syscalls.descriptions.groups import grouped
 from hostabi.syscalls.descriptions.model import Role
+from hostabi.syscalls.descriptions.programs import allowed
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -74,6 +78,11 @@ class Habits:
     outs: set[tuple[int, int]] = field(default_factory=set)
     """Bytes that are compared after it worked: argument, and offset in what it points to."""
 
+    @property
+    def telling(self) -> bool:
+        """Whether it told anything that can be altered."""
+        return bool(self.errors or self.worked or self.flags or self.outs)
+
 
 def watch(habits: dict[str, Habits], built: Built, ran: Ran, roles: Mapping[str, set[int]]) -> None:
     """Add what one program did. ``roles`` has by call which arguments are flags."""
@@ -104,9 +113,9 @@ def _compared(built: Built, index: int) -> Iterator[tuple[int, int]]:
 def alteration(
     chance: random.Random, habits: Mapping[str, Habits], calls: Sequence[str]
 ) -> tuple[str, Alteration]:
-    """One at random, and its text. A call that nobody saw answer has its results altered."""
-    call = chance.choice(calls)
-    seen = habits.get(call, Habits())
+    """One at random, and its text; of a call that was seen to answer."""
+    call = chance.choice([each for each in calls if each in habits and habits[each].telling])
+    seen = habits[call]
     ways: list[Callable[[], tuple[str, Alteration]]] = []
     number = table.number(call)
 
@@ -133,7 +142,7 @@ def alteration(
         return text, Alteration(number, Altered.OUT, place, value=1, offset=at)
 
     ways += [error] if seen.errors else []
-    ways += [result] if seen.worked or not seen.errors else []
+    ways += [result] if seen.worked else []
     ways += [flag] if seen.flags else []
     ways += [out] if seen.outs else []
     return chance.choice(ways)()
@@ -151,7 +160,11 @@ class Teeth:
         self._names = spec, f"{spec} altered"
         self._spec = spec
         self._now = Alteration()
-        self._descriptions = [each for each in grouped(groups) if not each.last]
+        self._descriptions = [
+            each
+            for each in grouped(groups)
+            if not each.last and any(allowed(each, box) for box in plan.sandboxes.values())
+        ]
 
     def run(self, path: Path, count: int, most: int = PROGRAMS) -> Iterator[Tooth]:
         """The results of the first ``count`` alterations; those in the file are not tried anew."""
