@@ -98,6 +98,10 @@ def needs_flags(runtime: Runtime, visit: Visit) -> None:
         unsupported(f"{runtime.name} refuses the flag: {visit.error.strip().splitlines()[-1]}")
 
 
+LOOKS = 10
+"""At the kernel's log, a tenth of a second apart."""
+
+
 def logged(runtime: Runtime, config: Config, call: actions.Action) -> tuple[str, bool]:
     """How the call ended, and whether the kernel's log has a new record of a filter."""
     dmesg = ["/bin/busybox", "dmesg"]
@@ -105,9 +109,10 @@ def logged(runtime: Runtime, config: Config, call: actions.Action) -> tuple[str,
     visit = runtime.run(config, call)
     needs_flags(runtime, visit)
     error = visit.answers.deed(call).error
-    text = runtime.agent.command(dmesg).stdout.decode("utf-8", "replace")
-    # type=1326: AUDIT_SECCOMP of linux/audit.h.
-    return error, "type=1326" in text
+    # A thread of the kernel prints the record (type=1326: AUDIT_SECCOMP of linux/audit.h), and
+    # may not have come to it yet. Nothing tells that there will be none.
+    look = f"for i in $(seq {LOOKS}); do dmesg | grep -q type=1326 && exit; sleep 0.1; done; exit 1"
+    return error, runtime.agent.command(["/bin/busybox", "sh", "-c", look]).status == 0
 
 
 @pytest.mark.proves("linux.seccomp.syscalls.action:SCMP_ACT_LOG")
