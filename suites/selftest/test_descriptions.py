@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import time
+from collections import Counter
 
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
@@ -179,9 +180,20 @@ def test_a_program_knows_the_description_of_each_call():
     phases=(Phase.generate,),
     suppress_health_check=list(HealthCheck),
 )
-@given(case=programs(sandbox=OWN))
-def _draw(seen, case):
-    seen.append(len(case.built.steps))
+@given(cases=programs(sandbox=OWN, together=4))
+def _draw(seen, cases):
+    seen += [case.built for case in cases]
+
+
+def test_all_calls_are_drawn_about_as_often():
+    """A call that hardly ever comes is one in which nobody finds what changed."""
+    seen = []
+    _draw(seen)
+    count = Counter(step.name for built in seen for step in built.steps)
+    calls = {each.call for each in all_descriptions() if allowed(each, OWN) and not each.last}
+    assert len(seen) == 800
+    assert len({call for call in calls if count[call] < 2}) < 5
+    assert len({str(built) for built in seen}) > 790
 
 
 def test_a_program_of_ten_calls_costs_little():
@@ -191,7 +203,7 @@ def test_a_program_of_ten_calls_costs_little():
         seen = []
         start = time.process_time()
         _draw(seen)
-        costs.append((time.process_time() - start) / sum(seen))
+        costs.append((time.process_time() - start) / sum(len(built.steps) for built in seen))
     assert min(costs) * 10 < 0.005
 
 

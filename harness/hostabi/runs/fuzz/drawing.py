@@ -6,8 +6,9 @@ import hashlib
 import queue
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from itertools import chain
 
 import hypothesis
 from hypothesis import HealthCheck, Phase, given, settings
@@ -15,12 +16,19 @@ from hypothesis.strategies import SearchStrategy
 
 from hostabi.syscalls.cases import Case
 
+Strategy = SearchStrategy[Sequence[Case]]
+"""Draws some cases at a time, as an example of hypothesis costs more than a case in it."""
+
 CHUNK = 128
-"""Programs that are drawn together: hypothesis begins each time with the simplest ones."""
+"""Programs of one chunk."""
 EARLIER = -1
 """The number of a chunk that was not drawn: programs that earlier finds are shown by."""
 _AHEAD = 2
 """Chunks that are drawn before anybody wants them."""
+
+
+class _EnoughError(BaseException):
+    """Ends drawing. Not an Exception, so that hypothesis lets it pass."""
 
 
 @dataclass(frozen=True)
@@ -32,27 +40,31 @@ class Chunk:
     cases: tuple[Case, ...]
 
 
-def draw(cases: SearchStrategy[Case], seed: int, count: int = CHUNK) -> tuple[Case, ...]:
-    """About ``count`` cases: the same for the same seed, whatever was drawn before."""
-    found: list[Case] = []
+def draw(strategy: Strategy, seed: int, count: int = CHUNK) -> tuple[Case, ...]:
+    """``count`` cases: the same for the same seed, whatever was drawn before."""
+    drawn: list[Sequence[Case]] = []
 
     @hypothesis.seed(seed)
     @settings(
-        max_examples=count,
+        max_examples=count + 1,
         database=None,
         deadline=None,
         phases=(Phase.generate,),
         suppress_health_check=list(HealthCheck),
     )
-    @given(cases)
-    def collect(case: Case) -> None:
-        found.append(case)
+    @given(strategy)
+    def collect(cases: Sequence[Case]) -> None:
+        drawn.append(cases)
+        if sum(map(len, drawn[1:])) >= count:
+            raise _EnoughError
 
-    collect()
-    return tuple(found)
+    with suppress(_EnoughError):
+        collect()
+    # the first example is the simplest one, which all seeds have
+    return tuple(chain.from_iterable(drawn[1:]))[:count]
 
 
-def chunk(strategies: Mapping[str, SearchStrategy[Case]], seed: int, number: int) -> Chunk:
+def chunk(strategies: Mapping[str, Strategy], seed: int, number: int) -> Chunk:
     """One chunk of a seed; the sandboxes take turns."""
     names = list(strategies)
     name = names[number % len(names)]
@@ -61,9 +73,7 @@ def chunk(strategies: Mapping[str, SearchStrategy[Case]], seed: int, number: int
 
 
 @contextmanager
-def chunks(
-    strategies: Mapping[str, SearchStrategy[Case]], seed: int, start: int
-) -> Iterator[Iterator[Chunk]]:
+def chunks(strategies: Mapping[str, Strategy], seed: int, start: int) -> Iterator[Iterator[Chunk]]:
     """Chunks from number ``start`` on without end, drawn in a thread of their own."""
     ready: queue.Queue[Chunk | BaseException] = queue.Queue(_AHEAD)
     ended = threading.Event()

@@ -8,13 +8,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from hypothesis.strategies import SearchStrategy
-
 from hostabi.agent.program import Sandbox
 from hostabi.runs.fuzz.causes import Known
 from hostabi.runs.fuzz.confirmation import TIMES
+from hostabi.runs.fuzz.drawing import Strategy
 from hostabi.runs.fuzz.journal import Found
-from hostabi.syscalls.cases import Case
 
 
 @dataclass
@@ -55,7 +53,7 @@ class Plan:
 
     seed: int
     sandboxes: Mapping[str, Sandbox]
-    strategies: Mapping[str, SearchStrategy[Case]]
+    strategies: Mapping[str, Strategy]
     lines: Mapping[str, str]
     folder: Path
     start: int = 0

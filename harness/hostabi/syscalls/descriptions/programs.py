@@ -1,9 +1,9 @@
 """Programs made of descriptions: hypothesis strategies, and what makes a program of bytes.
 
 A program is one short record of bytes for each call: a record that is left out leaves the
-others valid, and a byte that is made smaller chooses something simpler. Which records, a
-number tells that hypothesis draws: drawn one by one they cost more than all else, and
-hypothesis leans to few records and to equal ones, so that some calls hardly ever came.
+others valid, and a byte that is made smaller chooses something simpler. hypothesis draws
+the number that the records of many programs come from: drawn one by one they cost more
+than all else, and it leans to few and to equal ones, so that some calls hardly ever came.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ RECORD = 24
 """Bytes of choices that a call has; what it needs beyond them is chosen as simple as can be."""
 CALLS = 10
 _SEED = 16
-"""Bytes that tell a program's records: enough that no two programs are alike."""
+"""Bytes that programs' records come from: enough that no two are alike."""
 _ARENA = 1 << 17
 _ROOM = _ARENA // 2
 """Bytes of the arena that are kept free for one call and for what it needs."""
@@ -119,18 +119,28 @@ def allowed(description: Description, sandbox: Sandbox) -> bool:
 
 
 def records(seed: bytes, calls: int = CALLS) -> list[bytes]:
-    """The choices of a program of ``calls`` calls; each byte is as likely as any other."""
+    """The choices of ``calls`` calls; each byte is as likely as any other."""
     raw = random.Random(seed).randbytes(RECORD * calls)  # noqa: S311 - not a secret
     return [raw[at : at + RECORD] for at in range(0, len(raw), RECORD)]
 
 
 def programs(
-    groups: Collection[str] = (), *, calls: int = CALLS, sandbox: Sandbox = Sandbox()
-) -> st.SearchStrategy[Described]:
-    """Programs of up to about ``calls`` calls of some groups (all where none is named).
+    groups: Collection[str] = (),
+    *,
+    calls: int = CALLS,
+    together: int = 32,
+    sandbox: Sandbox = Sandbox(),
+) -> st.SearchStrategy[list[Described]]:
+    """``together`` programs of about ``calls`` calls of some groups (all where none is named).
 
     They run in ``sandbox``; what it does not keep to itself is not done.
     """
     composer = Composer.of(groups, sandbox)
-    seeds = st.binary(min_size=_SEED, max_size=_SEED)
-    return seeds.map(lambda seed: composer.compose(records(seed, calls), calls))
+
+    def made(seed: bytes) -> list[Described]:
+        every = records(seed, calls * together)
+        return [
+            composer.compose(every[at : at + calls], calls) for at in range(0, len(every), calls)
+        ]
+
+    return st.binary(min_size=_SEED, max_size=_SEED).map(made)
