@@ -16,6 +16,8 @@ BAD_DESCRIPTORS = (-1, 999, 1 << 30)
 """Numbers that no descriptor of a program has."""
 ODD_NAMES = ("missing", "", "..", "missing/x", ".", "x" * 256)
 """Names that mostly are refused: nothing, too long, a directory where none is wanted."""
+_MORE = (1, 1, 2, 3)
+"""Bits that are tried together: most calls refuse most unions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +152,7 @@ def path(name: str, *kinds: Kind, new: Kind | None = None, ends: bool = False) -
 
 @dataclass(frozen=True, slots=True)
 class Flags:
-    """A word of flags: mostly one of ``usual``, else any union of real ones, or an unknown bit.
+    """A word of flags: mostly one of ``usual``, else with any real ones, or an unknown bit.
 
     ``of`` are beginnings of the names of the real ones; a name whole stands for itself.
     """
@@ -181,13 +183,14 @@ class Flags:
         return (1 << self.width) - 1 & ~known
 
     def values(self, writer: Writer) -> tuple[Value, ...]:
-        """Half of them usual, some any union of up to three, few with an unknown bit."""
+        """Half of them usual, some with up to three more or alone, few with an unknown bit."""
         choices, bits = writer.choices, _bits(self.of)
         byte = choices.byte()
         if byte < 160 or choices.tame or not bits:
             return (self.usual[min(byte, 159) * len(self.usual) // 160],)
         choices.strange = True
-        word = reduce(or_, (choices.one(bits) for _ in range(1 + choices.below(3))), 0)
+        word = choices.one(self.usual) if choices.often() else 0
+        word = reduce(or_, (choices.one(bits) for _ in range(choices.one(_MORE))), word)
         if byte >= 248 and self.unknown:
             unknown = self.unknown
             strange = [1 << bit for bit in range(self.width) if unknown >> bit & 1]

@@ -7,17 +7,23 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
+_ODD, _BOLD = 16, 8
+"""One choice in so many is odd, and how many more of a bold call."""
+
 
 class Choices:
     """Choices read one after another from ``raw``; past its end each is 0, the simplest.
 
-    With ``tame`` nothing is ever odd, so that what is made so can be relied on.
+    With ``tame`` nothing is ever odd, so that what is made so can be relied on; with
+    ``bold`` half of what may be odd is, so that calls of one argument are refused as well.
     """
 
-    def __init__(self, raw: bytes, *, tame: bool = False) -> None:
+    def __init__(self, raw: bytes, *, tame: bool = False, bold: bool = False) -> None:
         self._raw = raw
         self._at = 0
         self.tame = tame
+        self._odd = 256 - (_BOLD if bold else 1) * 256 // _ODD
+        """The byte from which on a choice is odd."""
         self.strange = False
         """Whether something odd was chosen."""
 
@@ -42,14 +48,14 @@ class Choices:
     def mostly(self, usual: Sequence[T], odd: Sequence[T]) -> T:
         """One of ``usual``, or now and then (1 in 16) one of ``odd``."""
         byte = self.byte()
-        if byte >= 240 and odd and not self.tame:
+        if byte >= self._odd and odd and not self.tame:
             self.strange = True
             return self.one(odd)
-        return usual[min(byte, 239) * len(usual) // 240]
+        return usual[min(byte, self._odd - 1) * len(usual) // self._odd]
 
-    def odd(self, times: int = 1) -> bool:
-        """True in ``times`` of 16 cases, and never where all has to be tame."""
-        found = self.byte() >= 256 - 16 * times and not self.tame
+    def odd(self) -> bool:
+        """True in 1 of 16 cases, and never where all has to be tame."""
+        found = self.byte() >= self._odd and not self.tame
         self.strange |= found
         return found
 

@@ -26,6 +26,8 @@ from hostabi.syscalls.table import C
 
 RECORD = 24
 """Bytes of choices that a call has; what it needs beyond them is chosen as simple as can be."""
+_TIMID = 224
+"""The first byte of a record from which on its call is bold: 1 in 8."""
 CALLS = 10
 _SEED = 16
 """Bytes that programs' records come from: enough that no two are alike."""
@@ -93,7 +95,7 @@ class Composer:
         for record in records:
             if len(script) >= calls or script.free < _ROOM:
                 break
-            choices = Choices(record)
+            choices = Choices(record[1:], bold=record[0] >= _TIMID)
             writer.add(self._next(writer, choices), choices)
         if last is not None:
             writer.add(last, Choices(records[-1] if records else b"", tame=True))
