@@ -14,8 +14,10 @@ from hostabi.oci.seen import Answers
 
 Asked = Callable[[], Answers]
 MIB = 1 << 20
+# A runtime may set them on a process of its own before that becomes the container's. One in Go
+# has more than a GiB of addresses, and ends when it can have no more: so there are plenty.
 LIMITS = {
-    "RLIMIT_AS": (512 * MIB, 1024 * MIB),
+    "RLIMIT_AS": (8 << 30, 16 << 30),
     "RLIMIT_CORE": (0, 4096),
     "RLIMIT_CPU": (30, 60),
     "RLIMIT_DATA": (256 * MIB, 512 * MIB),
@@ -44,7 +46,7 @@ def mapping(mebibytes: int, protection: int) -> actions.Action:
 
 # Only what can be written counts as data, and only that can be refused for want
 # of memory: so the first is beyond RLIMIT_AS alone, the second beyond RLIMIT_DATA alone.
-BEYOND_AS = mapping(600, mmap.PROT_READ)
+BEYOND_AS = mapping(9 << 10, mmap.PROT_READ)
 BEYOND_DATA = mapping(300, mmap.PROT_READ | mmap.PROT_WRITE)
 WITHIN = mapping(300, mmap.PROT_READ)
 
