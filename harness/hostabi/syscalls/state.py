@@ -42,13 +42,16 @@ def left(raw: bytes, usual: Usual) -> bytes:
     """The lines that are not usual, and those that lack, which begin with ``no``."""
     if not raw:
         return b""
-    lines = [_steady(line) for line in _lines(raw)]
-    found = [line for line in lines if line not in usual.lines]
-    names = {_name(line) for line in lines}
-    if _PROCESS in names:
-        names.discard(_MOUNT)
-        gone = sorted(usual.lines.difference(lines))
-        found += [b"no " + line for line in gone if _name(line) not in names]
+    told = _lines(raw)
+    # nearly all lines are usual as they are, and need not be looked at closely
+    other = [_steady(line) for line in told if line not in usual.lines]
+    found = [line for line in other if line not in usual.lines]
+    gone = usual.lines.difference(told, other)
+    if gone:
+        names = {_name(line) for line in (*usual.lines.intersection(told), *other)}
+        if _PROCESS in names:
+            names.discard(_MOUNT)
+            found += [b"no " + line for line in sorted(gone) if _name(line) not in names]
     return b"\n".join(found)
 
 
