@@ -121,8 +121,9 @@ def _live(session: Session) -> Story:
     beyond = session.call(words.limited(f"{NAME}-beyond", LIMITS, asked)).answers
     volume = VOLUME if maps_ids(engine, f"{engine.tree}{VOLUME}") else ""
     asked = actions.command((actions.REPORT, FILE, FOLDER))
-    mapped = session.call(words.mapped(f"{NAME}-mapped", volume, asked), check=False)
     shifts = words.shifts(session.call(words.shifting()).text)
+    run = words.mapped(f"{NAME}-mapped", volume, asked, shifting=shifts)
+    mapped = session.call(run, check=False)
     copies = engine.outside(COPIES)
     return Story(
         images,

@@ -88,9 +88,11 @@ class Words(Protocol):
     def limited(self, name: str, limits: Limits, command: Sequence[str]) -> tuple[str, ...]:
         """Run a container to its end."""
 
-    def mapped(self, name: str, volume: str, command: Sequence[str]) -> tuple[str, ...]:
+    def mapped(
+        self, name: str, volume: str, command: Sequence[str], *, shifting: bool
+    ) -> tuple[str, ...]:
         """Run a container in a user namespace to its end, with the id-mapped folder ``volume``
-        at /data if there is one."""
+        at /data if there is one. ``shifting`` is what :meth:`shifts` says."""
 
     def execute(self, name: str, command: Sequence[str]) -> tuple[str, ...]:
         """Run one more process."""
@@ -155,11 +157,15 @@ class Containerd:
         options = ("--rm", "--memory-limit", str(limits.memory))
         return (*self._base, "run", *options, REFERENCE, name, *command)
 
-    def mapped(self, name: str, volume: str, command: Sequence[str]) -> tuple[str, ...]:
-        """ctr has no id-mapped volumes; the snapshotter maps the image's files."""
+    def mapped(
+        self, name: str, volume: str, command: Sequence[str], *, shifting: bool
+    ) -> tuple[str, ...]:
+        """ctr has no id-mapped volumes; the snapshotter maps the image's files if it can, or ctr
+        gives copies of them to the mapped root."""
         del volume
         ids = "0:{}:{}".format(*MAPPED)
-        options = ("--uidmap", ids, "--gidmap", ids, "--remap-labels")
+        labels = ("--remap-labels",) if shifting else ()
+        options = ("--uidmap", ids, "--gidmap", ids, *labels)
         return (*self._base, "run", "--rm", *options, REFERENCE, name, *command)
 
     def execute(self, name: str, command: Sequence[str]) -> tuple[str, ...]:
@@ -249,8 +255,11 @@ class Podman:
         tasks = ("--pids-limit", str(limits.tasks)) if limits.tasks else ()
         return ("--network", "none", "--name", name, *memory, *tasks, REFERENCE)
 
-    def mapped(self, name: str, volume: str, command: Sequence[str]) -> tuple[str, ...]:
+    def mapped(
+        self, name: str, volume: str, command: Sequence[str], *, shifting: bool
+    ) -> tuple[str, ...]:
         """A volume is id-mapped by an option of its own."""
+        del shifting
         ids = "0:{}:{}".format(*MAPPED)
         options = ("--network", "none", "--name", name, "--uidmap", ids, "--gidmap", ids)
         mount = ("--volume", f"{volume}:/data:ro,idmap") if volume else ()
