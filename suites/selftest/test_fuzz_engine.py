@@ -359,6 +359,8 @@ def test_the_first_difference_is_told():
     }
     found = spot(built, {name: ran(3, 4, state=raw) for name, raw in left.items()})
     assert (found.item, found.outcomes) == ("file", {"a": "size=2", "b": "size=3"})
+    found = spot(built, {"a": ran(3, 4, state=b"mount: / x"), "b": ran(3, 4, state=b"")})
+    assert (found.item, found.outcomes) == ("mount:", {"a": "there", "b": "-"})
 
 
 def test_fields_that_differ_are_named():

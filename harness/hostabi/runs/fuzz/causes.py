@@ -44,6 +44,8 @@ VALUE, OUT, END, STATE = "value", "out", "end", "state"
 
 LACKING = "ENOSYS"
 """The outcome on a kernel that does not have the call."""
+THERE = "there"
+"""That of one that has it where another lacks it, and of a line of the state that is all name."""
 _MISSING = -errno.ENOSYS
 _BYTES = 32
 """Those that are shown of what has no fields."""
@@ -134,7 +136,7 @@ def _results(values: Mapping[str, int | str]) -> dict[str, str]:
     Where one does not have the call at all, what the others say is of no matter.
     """
     if _MISSING in values.values():
-        return {n: LACKING if v == _MISSING else "there" for n, v in values.items()}
+        return {n: LACKING if v == _MISSING else THERE for n, v in values.items()}
     failing = any(isinstance(value, str) or -4095 <= value < 0 for value in values.values())
 
     def told(value: int | str) -> str:
@@ -199,7 +201,7 @@ def _states(states: Mapping[str, bytes]) -> tuple[str, dict[str, str]]:
     keys = dict.fromkeys(key for table in tables.values() for key in table)
     every = list(tables.values())
     key = next((k for k in keys if len({table.get(k) for table in every}) > 1), "order")
-    values = {name: table.get(key, "-") for name, table in tables.items()}
+    values = {name: table.get(key, "-") or THERE for name, table in tables.items()}
     words = [set(value.split(" ")) for value in values.values()]
     common = set.intersection(*words) if words else set()
     outcomes = {
