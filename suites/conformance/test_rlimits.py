@@ -23,7 +23,7 @@ LIMITS = {
     "RLIMIT_DATA": (256 * MIB, 512 * MIB),
     "RLIMIT_FSIZE": (64 << 10, 128 << 10),
     "RLIMIT_LOCKS": (10, 20),
-    "RLIMIT_MEMLOCK": (128 << 10, 256 << 10),
+    "RLIMIT_MEMLOCK": (32 << 10, 64 << 10),  # which is what 5.10 lets everybody have
     "RLIMIT_MSGQUEUE": (4096, 8192),
     "RLIMIT_NICE": (5, 10),
     "RLIMIT_NOFILE": (64, 128),
