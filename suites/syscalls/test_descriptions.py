@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import random
 from collections.abc import Iterator
 from dataclasses import replace
@@ -83,7 +82,7 @@ def worked(lockstep, descriptions, index):
         composer = composers.setdefault(group, Composer.of((group,), OWN))
         records = next(drawn(f"{each.name} {index}")) if index else []
         asked.append((each, composer.compose(records, last=each)))
-    programs = [dataclasses.replace(case.built.program, report=Report.STATE) for _, case in asked]
+    programs = [replace(case.built.program, report=Report.STATE) for _, case in asked]
     answers = lockstep.run(programs, OWN)
     return {
         each

@@ -29,15 +29,8 @@ SHORT = "-short"
 
 _PACKAGE = Path(__file__).resolve().parent.parent
 _NOT_MEASURING = (
-    *("cli.py", "commands", "diff", "results", "data"),
-    *(
-        "runs/bench*",
-        "runs/exits.py",
-        "runs/fuzz*",
-        "runs/reproduce.py",
-        "runs/sources.py",
-        "runs/steady.py",
-    ),
+    *("cli.py", "commands", "diff", "results", "data", "runs/bench*", "runs/exits.py"),
+    *("runs/fuzz", "runs/reproduce.py", "runs/sources.py", "runs/steady.py"),
 )
 """Patterns of fnmatch. Also ``data``: what a wheel has in it is looked at where it lies."""
 _CONTAINERS = ("oci", "pytest_broken.py", "pytest_engines.py", "pytest_replay.py")
@@ -96,8 +89,8 @@ def files_of(suite: str) -> tuple[str, ...]:
 
 def parts_of(test: str) -> tuple[str, ...]:
     """The parts that decide a test, which is named as in a journal."""
-    suite = test.partition("/")[0]
-    return (suite, test.partition("::")[0]) if suite in SUITES else (OTHER,)
+    part = part_of(test.partition("/")[0])
+    return (part,) if part == OTHER else (part, test.partition("::")[0])
 
 
 def _files(part: str) -> Iterator[tuple[Path, Path]]:

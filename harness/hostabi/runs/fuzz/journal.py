@@ -74,13 +74,7 @@ class Found(msgspec.Struct, frozen=True, tag_field="record", tag="found"):
     def whole(self) -> bool:
         """Whether it came every time, and its program tells the two sides apart."""
         return (
-            self.tried > 0
-            and self.confirmed == self.tried
-            and set(self.exits.values())
-            == {
-                0,
-                1,
-            }
+            self.tried > 0 and self.confirmed == self.tried and set(self.exits.values()) == {0, 1}
         )
 
 
