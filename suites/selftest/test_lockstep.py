@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import threading
 import time
 from dataclasses import replace
 
@@ -16,7 +17,7 @@ from hostabi.agent.program import End, Ran, Sandbox
 from hostabi.errors import GuestHangError, InputError, SandboxError
 from hostabi.model import Outcome
 from hostabi.runs import journal as journals
-from hostabi.runs import outcomes
+from hostabi.runs import lanes, outcomes
 from hostabi.runs.lockstep import Difference, DisagreementError, Lockstep
 from hostabi.syscalls import budget, counting, probes
 from hostabi.syscalls.builder import Builder
@@ -58,6 +59,12 @@ class Altered:
 def agents():
     with local_agent() as first, local_agent() as second:
         yield first, second
+
+
+@pytest.fixture
+def another():
+    with local_agent() as agent:
+        yield agent
 
 
 descriptor = st.integers(0, 6)
@@ -178,25 +185,31 @@ def test_a_difference_that_does_not_come_again_is_not_one(agents):
     assert lockstep.unsteady == 1
 
 
-def test_answers_come_from_all_after_all_were_asked():
-    log: list[str] = []
+class Meeting:
+    """An agent that answers only while another one is at work as well."""
 
-    class Recorder:
-        def __init__(self, name: str) -> None:
-            self.name = name
+    timeout_scale = 1.0
 
-        timeout_scale = 1.0
+    def __init__(self, met: threading.Barrier, log: list[str], name: str) -> None:
+        self.met, self.log, self.name = met, log, name
 
-        def submit(self, programs, sandbox=Sandbox(), *, payload=None):
-            log.append(f"ask {self.name}")
-            return programs
+    def submit(self, programs, sandbox=Sandbox(), *, payload=None):
+        self.log.append(f"ask {self.name}")
+        return programs
 
-        def collect(self, pending):
-            log.append(f"hear {self.name}")
-            return [Ran(End.EXITED, 0) for _ in pending]
+    def collect(self, pending):
+        self.met.wait(10)
+        self.log.append(f"hear {self.name}")
+        return [Ran(End.EXITED, 0) for _ in pending]
 
-    Lockstep({"a": Recorder("a"), "b": Recorder("b")}).compare([Builder().build()])
-    assert log == ["ask a", "ask b", "hear a", "hear b"]
+
+def test_as_many_kernels_work_at_a_time_as_there_are_cpus(monkeypatch):
+    monkeypatch.setattr(lanes, "cpus", lambda: (0, 1))
+    met, log = threading.Barrier(2), []
+    Lockstep({name: Meeting(met, log, name) for name in "abcd"}).compare([Builder().build()])
+    for first, second in ("ac", "bd"):
+        own = [line for line in log if line.endswith((first, second))]
+        assert own == [f"ask {first}", f"hear {first}", f"ask {second}", f"hear {second}"]
 
 
 def test_lockstep_of_nothing_is_refused():
@@ -214,9 +227,9 @@ def test_features_are_found_by_trying(agents):
     assert "close_range" not in Lockstep({"a": agents[0], "b": agents[1]}).features_text()
 
 
-def test_a_case_runs_where_its_feature_is(agents):
+def test_a_case_runs_where_its_feature_is(agents, another):
     """Also when not every kernel has it; and never on a kernel that lacks it."""
-    without = Altered(agents[0], "close_range", 0, -errno.ENOSYS)
+    without = Altered(another, "close_range", 0, -errno.ENOSYS)
     odd = Altered(agents[1], "dup3", -errno.EINVAL, -errno.EBADF)
     script = Script()
     script.call("dup3", 1, 1, 0)

@@ -5,13 +5,15 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence, Set
+from concurrent.futures import Future
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 
-from hostabi.agent.client import Agent, Pending
+from hostabi.agent.client import Agent
 from hostabi.agent.messages import encode_run
 from hostabi.agent.program import Program, Ran, Report, Sandbox
 from hostabi.errors import InputError, MachineError
+from hostabi.runs.lanes import Lanes
 from hostabi.syscalls import budget, counting, printers, probes
 from hostabi.syscalls.builder import Built
 from hostabi.syscalls.cases import Case, by_sandbox
@@ -73,27 +75,31 @@ class DisagreementError(AssertionError):
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """Programs that were sent; ``pending`` has by kernel which of them, and what is awaited."""
+    """Programs that were handed on; ``pending`` has by kernel which of them, and its answers."""
 
     programs: tuple[Program, ...]
     sandbox: Sandbox
-    pending: Mapping[str, tuple[tuple[int, ...], Pending]]
+    pending: Mapping[str, tuple[tuple[int, ...], Future[list[Ran]]]]
 
 
 class Lockstep:
     """Several agents, one for each kernel, given the same programs.
 
-    All agents are sent a batch before any answer is awaited, so that their
-    kernels work at the same time. ``programs`` and ``seconds`` count what was
-    run and how long that took, the host's part included; ``unsteady`` counts
-    differences that did not come again; ``sat_out`` counts, by feature, the
-    cases that a kernel could not take part in for want of it.
+    As many kernels work at the same time as there are CPUs, the others after
+    them; nothing is awaited until their answers are asked for. ``programs``
+    and ``seconds`` count what was run and how long that took, the host's part
+    included; ``unsteady`` counts differences that did not come again;
+    ``sat_out`` counts, by feature, the cases that a kernel could not take part
+    in for want of it.
     """
 
     def __init__(self, agents: Mapping[str, Agent]) -> None:
         if not agents:
             raise InputError("lockstep needs at least one kernel", advice="name one with --kernel")
         self.agents = dict(agents)
+        each = list(agents.values())
+        self._numbers = {name: each.index(agent) for name, agent in agents.items()}
+        self._lanes = Lanes()
         self.programs = 0
         self.seconds = 0.0
         self.unsteady = 0
@@ -149,16 +155,11 @@ class Lockstep:
         programs: Sequence[Program],
         sandbox: Sandbox = Sandbox(),
         on: Sequence[Set[str]] | None = None,
-        broken: dict[str, MachineError] | None = None,
     ) -> Sent:
-        """Send programs to their kernels; :meth:`collect` must come next.
-
-        With ``broken``, a machine that fails is put there and the others are sent theirs.
-        """
-        reports = {program.report for program in programs} - {Report.NOTHING}
+        """Hand programs on to their kernels; :meth:`collect` must come next."""
         places = on or [self.agents.keys()] * len(programs)
         payloads: dict[tuple[float, tuple[int, ...]], bytes] = {}
-        pending: dict[str, tuple[tuple[int, ...], Pending]] = {}
+        pending: dict[str, tuple[tuple[int, ...], Future[list[Ran]]]] = {}
         for name, agent in self.agents.items():
             chosen = tuple(index for index, names in enumerate(places) if name in names)
             if not chosen:
@@ -167,38 +168,43 @@ class Lockstep:
             key = (agent.timeout_scale, chosen)
             if key not in payloads:
                 payloads[key] = encode_run(mine, sandbox, agent.timeout_scale)
-            try:
-                for report in reports:
-                    self._learn(name, sandbox, report)
-                pending[name] = chosen, agent.submit(mine, sandbox, payload=payloads[key])
-            except MachineError as error:
-                if broken is None:
-                    raise
-                broken[name] = error
+            work = partial(self._work, name, agent, mine, sandbox, payloads[key])
+            pending[name] = chosen, self._lanes.submit(self._numbers[name], work)
         return Sent(tuple(programs), sandbox, pending)
+
+    def _work(
+        self, name: str, agent: Agent, mine: Sequence[Program], sandbox: Sandbox, payload: bytes
+    ) -> list[Ran]:
+        """What one kernel did with programs, in a lane's own thread."""
+        for report in {program.report for program in mine} - {Report.NOTHING}:
+            self._learn(name, agent, sandbox, report)
+        rans = agent.collect(agent.submit(mine, sandbox, payload=payload))
+        return [
+            replace(ran, state=left(ran.state, self._usual[name, sandbox, program.report]))
+            if ran.state
+            else ran
+            for program, ran in zip(mine, rans, strict=True)
+        ]
 
     def collect(
         self, sent: Sent, broken: dict[str, MachineError] | None = None
     ) -> list[dict[str, Ran]]:
-        """What each kernel did with each program that was sent, in order.
+        """What each kernel did with each program that was handed on, in order.
 
         With ``broken``, a machine that fails is put there and the others are heard.
         """
         answers: list[dict[str, Ran]] = [{} for _ in sent.programs]
+        failed: dict[str, MachineError] = {} if broken is None else broken
         for name, (chosen, pending) in sent.pending.items():
             try:
-                rans = self.agents[name].collect(pending)
+                rans = pending.result()
             except MachineError as error:
-                if broken is None:
-                    raise
-                broken[name] = error
+                failed[name] = error
                 continue
             for index, ran in zip(chosen, rans, strict=True):
-                report = sent.programs[index].report
-                if ran.state:
-                    usual = self._usual[name, sent.sandbox, report]
-                    ran = replace(ran, state=left(ran.state, usual))  # noqa: PLW2901
                 answers[index][name] = ran
+        if broken is None and failed:
+            raise next(iter(failed.values()))
         self.programs += len(sent.programs)
         return answers
 
@@ -207,11 +213,11 @@ class Lockstep:
         self.agents[name] = agent
         self._usual = {key: usual for key, usual in self._usual.items() if key[0] != name}
 
-    def _learn(self, name: str, sandbox: Sandbox, report: Report) -> None:
+    def _learn(self, name: str, agent: Agent, sandbox: Sandbox, report: Report) -> None:
         """See what an empty program leaves in a sandbox on a kernel, once."""
         key = (name, sandbox, report)
         if key not in self._usual:
-            ran = self.agents[name].run([Program(calls=(), report=report)], sandbox)[0]
+            ran = agent.run([Program(calls=(), report=report)], sandbox)[0]
             self._usual[key] = Usual.of(ran.state)
 
     def compare(

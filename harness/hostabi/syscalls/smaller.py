@@ -107,9 +107,10 @@ def with_argument(built: Built, index: int, place: int, value: int) -> Built:
 
 def fields(built: Built, slot: Slot) -> dict[str, int]:
     """The fields of a struct that a program starts with, as far as they are numbers and not 0."""
-    raw = built.program.data[slot.offset : slot.offset + slot.size]
-    if not slot.type or len(raw) < types.size(slot.type):
+    if not slot.type or slot.size < types.size(slot.type):
         return {}
+    # what data leaves out at its end is zero
+    raw = built.program.data[slot.offset : slot.offset + slot.size].ljust(slot.size, b"\0")
     late = {store.offset - slot.offset for store in slot.stores}
     found = {
         name: int.from_bytes(raw[offset : offset + length], "little")

@@ -10,6 +10,8 @@
 
 An outcome holds from its line on until the next that is named. All of it is pinned:
 a difference with another outcome on any kernel, or of another argument, is a new one.
+Where one change shows in several ways, a call, an outcome and an argument's number may
+be several, with ``|`` between them.
 """
 
 from __future__ import annotations
@@ -277,8 +279,14 @@ def _number(built: Built, index: int, place: str) -> int:
     return value if isinstance(value, int) else 0
 
 
+_OR = "|"
+
+
 class Difference(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One difference, pinned. ``argument`` and ``item`` are as :func:`arguments` and a spot say."""
+    """One difference, pinned. ``argument`` and ``item`` are as :func:`arguments` and a spot say.
+
+    ``syscall``, an outcome and a number in ``argument`` are one or several of which any may be.
+    """
 
     syscall: str
     kind: str
@@ -294,17 +302,25 @@ class Difference(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         if (self.kind, self.item) != (found.kind, found.item):
             return False
         if found.call is None:
-            if self.syscall not in {step.name for step in built.steps}:
+            if self.calls.isdisjoint(step.name for step in built.steps):
                 return False
-        elif self.syscall != found.syscall:
+        elif found.syscall not in self.calls:
             return False
-        expected = {name: self.expected(lines_of[name]) for name in found.outcomes}
+        expected = {
+            name: _chosen(self.expected(lines_of[name]), seen)
+            for name, seen in found.outcomes.items()
+        }
         if not alike(self.kind, expected, found.outcomes):
             return False
         return found.call is None or self._argument_in(built, found.call)
 
+    @property
+    def calls(self) -> frozenset[str]:
+        """The calls that it may be seen at."""
+        return frozenset(self.syscall.split(_OR))
+
     def expected(self, line: str) -> str:
-        """What a kernel of that line makes of it."""
+        """What a kernel of that line makes of it, in one of several ways perhaps."""
         if line in self.outcomes:
             return self.outcomes[line]
         wanted = _order(line)
@@ -314,11 +330,22 @@ class Difference(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def _argument_in(self, built: Built, index: int) -> bool:
         """Whether the call has the numbers, among other bits perhaps."""
         for part in self.argument.split():
-            place, mark, number = re.split("([=:])", part, maxsplit=1)
-            wanted, own = int(number, 16), _number(built, index, place)
-            if own != wanted and (mark == _EXACT or own & wanted != wanted or min(own, wanted) < 0):
+            place, mark, numbers = re.split("([=:])", part, maxsplit=1)
+            own = _number(built, index, place)
+            if not any(_has(own, int(number, 16), mark) for number in numbers.split(_OR)):
                 return False
         return True
+
+
+def _has(own: int, wanted: int, mark: str) -> bool:
+    """Whether a number is the one that is wanted, or has its bits."""
+    return own == wanted or (mark == _BITS and own & wanted == wanted and min(own, wanted) >= 0)
+
+
+def _chosen(outcomes: str, seen: str) -> str:
+    """Of several outcomes the one that was seen; the first where none was."""
+    several = outcomes.split(_OR)
+    return seen if seen in several else several[0]
 
 
 class _Cause(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

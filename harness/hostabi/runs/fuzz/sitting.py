@@ -64,8 +64,6 @@ class _Sent:
     sandbox: Sandbox
     sent: Sent
     on: Sequence[frozenset[str]]
-    broken: Mapping[str, MachineError]
-    """Guests that failed when it was sent."""
 
 
 class Fuzz:
@@ -109,29 +107,59 @@ class Fuzz:
             waiting: _Sent | None = None
             for chunk in chain(self._earlier(), chunks):
                 for first, cases in drawing.messages(chunk.cases, MESSAGE):
-                    ready = self._hear(waiting) if waiting else None
-                    sent = self._send(chunk, first, cases)
-                    suspects = self._suspects(waiting, ready) if waiting and ready else []
-                    if waiting and ready and (suspects or _refusing(ready)):
-                        # what was sent meanwhile comes first: an agent answers in order
-                        heard = self._hear(sent)
-                        self._look_into(waiting, suspects)
-                        self._look_into(sent, self._suspects(sent, heard))
-                        self._renew(_refusing(ready) | _refusing(heard))
-                        waiting = None
-                    else:
-                        waiting = sent
+                    waiting = self._turn(waiting, chunk, first, cases)
                     task.note(str(self.count))
-                if waiting:
-                    heard = self._hear(waiting)
-                    self._look_into(waiting, self._suspects(waiting, heard))
-                    self._renew(_refusing(heard))
-                    waiting = None
-                self._went(chunk)
+                    if enough(self):
+                        break
+                if waiting and chunk.number == drawing.EARLIER:
+                    waiting = self._take(waiting)
                 if time.monotonic() > until or enough(self):
                     break
+            if waiting:
+                self._take(waiting)
             self._confirm_all(task)
         return self.count
+
+    def _turn(
+        self, waiting: _Sent | None, chunk: drawing.Chunk, first: int, cases: Sequence[Case]
+    ) -> _Sent | None:
+        """Send a message behind the one that guests are at, then see to that one."""
+        self._messages += 1
+        if self._messages % _RESET == 0:
+            if waiting:
+                self._take(waiting)
+                waiting = None
+            self._reset()
+        sent = self._send(chunk, first, cases)
+        return self._take(waiting, sent) if waiting else sent
+
+    def _take(self, waiting: _Sent, behind: _Sent | None = None) -> _Sent | None:
+        """See what came of a message, and of the one behind it if guests are needed for that.
+
+        Returns the one behind it where it has not been heard.
+        """
+        answers, broken = self._hear(waiting)
+        suspects = self._suspects(waiting, answers)
+        refusing = _refusing(answers)
+        if not (suspects or refusing or broken):
+            self._went(waiting)
+            return behind
+        turns = [(waiting, suspects, broken)]
+        if behind:
+            # an agent answers in order, so this comes before anything else is asked
+            answers, after = self._hear(behind)
+            refusing |= _refusing(answers)
+            innocent = {name: error for name, error in after.items() if name not in broken}
+            turns.append((behind, self._suspects(behind, answers), innocent))
+        for sent, _, failed in turns:
+            for name, error in failed.items():
+                self._broken(sent, name, error)
+        for sent, differing, _ in turns:
+            self._look_into(sent, differing)
+        self._renew(refusing)
+        for sent, _, _ in turns:
+            self._went(sent)
+        return None
 
     def _earlier(self) -> Iterator[drawing.Chunk]:
         """The programs that earlier finds are shown by, those of a sandbox together."""
@@ -149,12 +177,8 @@ class Fuzz:
         every = frozenset(self.lockstep.agents)
         on = [self._able(case, every) for case in cases]
         programs = [reporting(case.built).program for case in cases]
-        broken: dict[str, MachineError] = {}
-        self._messages += 1
-        if self._messages % _RESET == 0:
-            self._reset()
-        sent = self.lockstep.submit(programs, sandbox, on, broken)
-        return _Sent(chunk, first, cases, sandbox, sent, on, broken)
+        sent = self.lockstep.submit(programs, sandbox, on)
+        return _Sent(chunk, first, cases, sandbox, sent, on)
 
     def _reset(self) -> None:
         for name, agent in list(self.lockstep.agents.items()):
@@ -172,14 +196,13 @@ class Fuzz:
             names -= self.lacking.get(step.name, frozenset())
         return names
 
-    def _hear(self, waiting: _Sent) -> list[dict[str, Ran]]:
-        broken = dict(waiting.broken)
+    def _hear(self, waiting: _Sent) -> tuple[list[dict[str, Ran]], dict[str, MachineError]]:
+        """What each kernel did, and the guests that failed."""
+        broken: dict[str, MachineError] = {}
         answers = self.lockstep.collect(waiting.sent, broken)
         self.count.programs += len(waiting.cases)
         self.count.calls += sum(len(case.built.steps) for case in waiting.cases)
-        for name, error in broken.items():
-            self._broken(waiting, name, error)
-        return answers
+        return answers, broken
 
     def _suspects(
         self, waiting: _Sent, answers: Sequence[Mapping[str, Ran]]
@@ -288,7 +311,7 @@ class Fuzz:
             if difference.expected(name if name in difference.outcomes else line) == causes.LACKING
         )
         if lacking:
-            self.lacking[difference.syscall] = lacking
+            self.lacking |= dict.fromkeys(difference.calls, lacking)
 
     def _again(self, built: Built, sandbox: Sandbox, names: frozenset[str]) -> Spot | None:
         (rans,) = self.lockstep.run([built.program], sandbox, [names])
@@ -349,8 +372,11 @@ class Fuzz:
             self.found[found.name] = told, built, place
             self._records.add(told)
 
-    def _went(self, chunk: drawing.Chunk) -> None:
-        if chunk.number == drawing.EARLIER:
+    def _went(self, sent: _Sent) -> None:
+        """Note how far the seed got, when the last message of a chunk is done with."""
+        chunk = sent.chunk
+        last = sent.first + len(sent.cases) == len(chunk.cases)
+        if chunk.number == drawing.EARLIER or not last:
             return
         self._records.add(
             Went(

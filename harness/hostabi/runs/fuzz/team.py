@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from hostabi.closing import Closing
 from hostabi.kernels.identity import is_running
+from hostabi.runs.lanes import pin
 
 if TYPE_CHECKING:
     from hostabi.agent.client import Agent
@@ -69,6 +70,7 @@ class Team(Closing):
         with self._guests.machine(spec) as machine:
             # nobody is given what random programs have run in
             self._guests.spoil(machine)
+            pin(machine.run.process.pid, list(self.members).index(name))
             self._prepare(name, machine.agent)
             yield machine.agent
 

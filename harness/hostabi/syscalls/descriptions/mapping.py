@@ -59,7 +59,8 @@ DESCRIPTIONS: tuple[Description, ...] = (
     ),
     describe("munlock", Mapped("start", "len")),
     describe(
-        "mlockall", flags("flags", "MCL_", usual=(C.MCL_CURRENT, C.MCL_CURRENT | C.MCL_ONFAULT))
+        "mlockall",
+        flags("flags", "MCL_", usual=(C.MCL_CURRENT | C.MCL_ONFAULT, C.MCL_FUTURE | C.MCL_ONFAULT)),
     ),
     describe("munlockall"),
     describe(
