@@ -65,13 +65,19 @@ def add(parsers: Parsers, shared: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace, context: Context) -> int:
     """Explore, confirm, tell; 1 when something new was found, or when a guest failed."""
+    from hostabi.results import lockstep
+    from hostabi.runs.fuzz import causes
+
     wanted = kernels_wanted(options.kernels, context.packages)
-    folder = results_folder(options) / "lockstep"
+    folder = results_folder(options) / lockstep.FOLDER
     if options.teeth:
         with context.guests(options, alterable=True) as guests:
-            return _teeth(options, guests, wanted[0], folder)
+            code = _teeth(options, guests, wanted[0], folder)
+        lockstep.write(folder.parent, causes.shipped())
+        return code
     with context.guests(options) as guests:
         done = _sitting(options, guests, wanted, folder)
+    lockstep.write(folder.parent, causes.shipped())
     for found, _, _ in done.found.values():
         shown = f", C program: {dict(found.exits)}" if found.exits else ""
         again = f"came again {found.confirmed} of {found.tried} times" if found.tried else ""
@@ -95,7 +101,7 @@ def _sitting(
 
     members = {spec: spec for spec in wanted}
     if options.itself:
-        members |= {f"{spec} again": spec for spec in wanted}
+        members |= {f"{spec}{journal.AGAIN}": spec for spec in wanted}
     elif len(members) < 2:
         raise InputError(
             "lockstep needs two kernels", advice="name more with --kernels, or give --itself"
@@ -110,7 +116,7 @@ def _sitting(
         sandboxes=tuple(sandboxes),
         groups=tuple(options.group),
     )
-    path = folder / "journal.jsonl"
+    path = folder / journal.FILE
     before = list(journal.read(path))
     finds = [] if options.itself else _finds(before)
     with journal.Records(path) as records, Team(guests, members) as team:
@@ -139,7 +145,7 @@ def _teeth(options: argparse.Namespace, guests: Guests, spec: str, folder: Path)
     from hostabi.kernels.identity import is_running
     from hostabi.runs.fuzz.plan import Plan
     from hostabi.runs.fuzz.sandboxes import named
-    from hostabi.runs.fuzz.teeth import PROGRAMS, Teeth
+    from hostabi.runs.fuzz.teeth import FILE, PROGRAMS, Teeth
     from hostabi.syscalls.descriptions.programs import programs
 
     boxes = named(options.sandbox, guests.packages, beside_others=is_running(spec))
@@ -152,7 +158,7 @@ def _teeth(options: argparse.Namespace, guests: Guests, spec: str, folder: Path)
     )
     teeth = Teeth(guests, spec, plan, guests.packages.cache, options.group)
     good = count = 0
-    for tooth in teeth.run(folder / "teeth.jsonl", options.teeth):
+    for tooth in teeth.run(folder / FILE, options.teeth):
         count += 1
         good += tooth.good
         how = f"found, {tooth.calls} calls" if tooth.found else "NOT FOUND"

@@ -105,7 +105,16 @@ def publish(
 
 def show(folder: Path, contents: Contents, compared: list[Verdict], progress: Progress) -> None:
     """Print the tables, and write the pages to ``folder``."""
-    from hostabi.results import conformance, conformance_page, deltas, pages, tables, terminal
+    from hostabi.results import (
+        conformance,
+        conformance_page,
+        deltas,
+        lockstep,
+        pages,
+        tables,
+        terminal,
+    )
+    from hostabi.runs.fuzz import causes
 
     results = tables.Results.of(contents)
     width = terminal.width()
@@ -121,5 +130,6 @@ def show(folder: Path, contents: Contents, compared: list[Verdict], progress: Pr
         parts.append("The run did not come to its end: this is a part of it.")
     sys.stdout.write("\n\n".join(parts) + "\n")
     sys.stdout.flush()
+    lockstep.write(folder, causes.shipped())
     written = pages.write(folder, results, compared)
     progress.say(f"tables written to {folder}: {', '.join(path.name for path in written)}")

@@ -13,6 +13,7 @@ from hostabi.results import (
     conformance_page,
     deltas,
     findings,
+    lockstep,
     reproducers,
     steadiness,
     tables,
@@ -35,6 +36,7 @@ _REPRODUCERS = f"{reproducers.FOLDER}/README.md"
 _MADE_APART = {
     _REPRODUCERS: f"- [reproducers]({_REPRODUCERS}): a program for each break, run on every kernel",
     steadiness.PAGE: f"- [steadiness]({steadiness.PAGE}): captures of one build, compared in pairs",
+    lockstep.PAGE: f"- [lockstep]({lockstep.PAGE}): random programs on all kernels at once",
 }
 
 

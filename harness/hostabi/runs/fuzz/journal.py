@@ -11,8 +11,13 @@ import msgspec
 
 from hostabi.closing import Closing
 from hostabi.errors import InputError, StorageError
-from hostabi.runs.fuzz.examples import Example
+from hostabi.runs.fuzz.causes import OUT, VALUE, Spot
+from hostabi.runs.fuzz.examples import Example, restored
+from hostabi.syscalls.builder import Built
 
+FILE = "journal.jsonl"
+AGAIN = " again"
+"""What the name of a build's second guest ends in, where a build is held against itself."""
 LINE = 1 << 20
 """Bytes of a record at most; a longer line was not written by us."""
 
@@ -63,8 +68,6 @@ class Found(msgspec.Struct, frozen=True, tag_field="record", tag="found"):
     tried: int = 0
     exits: dict[str, int] = {}
     """What the C program exited with, by kernel."""
-    known: str = ""
-    """Why it is there, for one that the ledger explains."""
     text: str = ""
     note: str = ""
     example: Example | None = None
@@ -76,6 +79,16 @@ class Found(msgspec.Struct, frozen=True, tag_field="record", tag="found"):
         return (
             self.tried > 0 and self.confirmed == self.tried and set(self.exits.values()) == {0, 1}
         )
+
+    def shown(self) -> tuple[Built, Spot] | None:
+        """The program that shows it and where; None where no program was kept."""
+        if self.example is None:
+            return None
+        built = restored(self.example)
+        calls = [n for n, step in enumerate(built.steps) if step.name == self.syscall]
+        valued = self.kind in {VALUE, OUT}
+        place = calls[-1] if valued and calls else None
+        return built, Spot(self.kind, place, self.syscall, self.outcomes, self.item)
 
 
 class Broke(msgspec.Struct, frozen=True, tag_field="record", tag="broke"):

@@ -81,7 +81,7 @@ class Fuzz:
         self.count = Count()
         self.lockstep = Lockstep(team.agents)
         self.found: dict[str, tuple[Found, Built, Spot]] = {}
-        """What is new in this sitting, by name."""
+        """What is new in this sitting or was not confirmed in an earlier one, by name."""
         self._messages = 0
         self._tries: Counter[str] = Counter()
         self._team = team
@@ -95,6 +95,19 @@ class Fuzz:
         """Kernels that do not have a call: they sit its programs out."""
         for difference in [*self._seen.values(), *(each.difference for each in plan.known)]:
             self._learn(difference)
+        if plan.times:
+            self._take_over()
+
+    def _take_over(self) -> None:
+        """Have confirmed what a sitting that was cut off left unconfirmed."""
+        for each in self.plan.before:
+            shown = each.shown()
+            if each.tried or shown is None or each.sandbox not in self.plan.sandboxes:
+                continue
+            if not any(
+                known.difference.explains(*shown, self.plan.lines) for known in self.plan.known
+            ):
+                self.found[each.name] = each, *shown
 
     def run(self, seconds: float, enough: Callable[[Fuzz], bool] = lambda _: False) -> Count:
         """Explore for about so long, or until it is ``enough``, then confirm what was found."""

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from hostabi.runs.guests import Guests
     from hostabi.syscalls.descriptions.model import Description
 
+FILE = "teeth.jsonl"
 PROGRAMS = 4800
 """Programs within which it has to be found: those of two minutes at 40 a second."""
 _SAMPLE = 12

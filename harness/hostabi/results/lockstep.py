@@ -1,0 +1,232 @@
+"""The page of lockstep: how long random programs were run, and what became of what differed."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tabulate import tabulate
+
+from hostabi.errors import StorageError
+from hostabi.runs.fuzz import journal, teeth
+from hostabi.runs.fuzz.causes import Known
+from hostabi.runs.fuzz.journal import AGAIN, Began, Broke, Found, Went
+from hostabi.runs.fuzz.teeth import Tooth
+
+FOLDER = "lockstep"
+"""Within the results: the journal, the finds, and this page."""
+PAGE = f"{FOLDER}/README.md"
+_LINE = re.compile(r"\d+\.\d+")
+_SOON = 120.0
+"""Seconds within which an alteration is to be found."""
+
+_TEXT = """\
+# Lockstep
+
+Random programs, each run on all kernels at once: what the calls return and write, how the program
+ends and what it leaves behind is compared. A difference is made smaller, tried again in freshly
+restored guests, and shown by a C program that exits 0 on one kernel and 1 on the other. Those
+below "Explained" have a cause in `kernels/lockstep.toml`; those below "Open" have none yet.
+"""
+
+
+@dataclass(frozen=True)
+class Sitting:
+    """One sitting and what was recorded in it; ``went`` is the last that it told."""
+
+    began: Began
+    went: Went | None = None
+    found: Mapping[str, Found] = field(default_factory=dict)
+    broke: Sequence[Broke] = ()
+
+    @property
+    def itself(self) -> bool:
+        """Whether each build was held against itself."""
+        return any(name.endswith(AGAIN) for name in self.began.builds)
+
+
+def sittings(records: Iterable[journal.Record]) -> list[Sitting]:
+    """What a journal holds, sitting by sitting; a find as it was told last there."""
+    made: list[Sitting] = []
+    for record in records:
+        if isinstance(record, Began):
+            made.append(Sitting(record))
+        elif not made:
+            continue
+        elif isinstance(record, Went):
+            made[-1] = Sitting(made[-1].began, record, made[-1].found, made[-1].broke)
+        elif isinstance(record, Found):
+            found = {**made[-1].found, record.name: record}
+            made[-1] = Sitting(made[-1].began, made[-1].went, found, made[-1].broke)
+        else:
+            broke = (*made[-1].broke, record)
+            made[-1] = Sitting(made[-1].began, made[-1].went, made[-1].found, broke)
+    return made
+
+
+def cause(found: Found, known: Sequence[Known], lines: Mapping[str, str]) -> Known | None:
+    """Why a find is there, as far as anybody knows. ``lines`` has the line of each kernel."""
+    shown = found.shown()
+    if shown is None:
+        return None
+    fitting = (each for each in known if each.difference.explains(*shown, lines))
+    return next(fitting, None)
+
+
+def write(folder: Path, known: Sequence[Known]) -> Path | None:
+    """Write the page from what lies in ``folder``/lockstep; None where nothing was run.
+
+    Raises InputError for a journal that is none, StorageError when it cannot be written.
+    """
+    place = folder / FOLDER
+    sat = sittings(journal.read(place / journal.FILE))
+    tried = list(teeth.read(place / teeth.FILE))
+    if not sat and not tried:
+        return None
+    parts = [_TEXT]
+    if sat:
+        parts += [_times(sat), "", *_finds([s for s in sat if not s.itself], known, place)]
+        parts += _alone([each for each in sat if each.itself], place)
+        parts += _failures(sat)
+    parts += _teeth(tried) if tried else []
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+        (folder / PAGE).write_text("\n".join(parts).rstrip() + "\n")
+    except OSError as error:
+        raise StorageError(
+            f"cannot write {folder / PAGE}: {error.strerror}",
+            advice="name another folder with --results",
+        ) from error
+    return folder / PAGE
+
+
+def _times(sat: Sequence[Sitting]) -> str:
+    """A row for each set of kernels, sandboxes and seed: how much was run."""
+    together: dict[tuple[str, str, int], list[Sitting]] = defaultdict(list)
+    for each in sat:
+        names = [name for name in each.began.builds if not name.endswith(AGAIN)]
+        kernels = ", ".join(each.began.builds[name] for name in names)
+        how = f"{kernels}, each against itself" if each.itself else kernels
+        together[how, ", ".join(each.began.sandboxes), each.began.seed].append(each)
+    rows = []
+    for (how, sandboxes, seed), own in together.items():
+        went = [each.went for each in own if each.went]
+        programs, seconds = sum(w.programs for w in went), sum(w.seconds for w in went)
+        calls = sum(w.calls for w in went)
+        rate = f"{programs / seconds:.1f}" if seconds else "-"
+        rows.append(
+            [how, sandboxes, seed, len(own), f"{seconds / 60:.0f} min", programs, calls, rate]
+        )
+    headers = ["kernels", "sandboxes", "seed", "sittings", "time", "programs", "calls", "a second"]
+    return tabulate(rows, headers=headers, tablefmt="github", disable_numparse=True)
+
+
+def _finds(sat: Sequence[Sitting], known: Sequence[Known], place: Path) -> list[str]:
+    """The tables of what has a cause and of what has none."""
+    found: dict[str, Found] = {}
+    met: Counter[str] = Counter()
+    lines: dict[str, str] = {}
+    for each in sat:
+        found |= each.found
+        met.update(each.went.known if each.went else {})
+        lines |= {name: _line(name, build) for name, build in each.began.builds.items()}
+    why = {name: cause(each, known, lines) for name, each in found.items()}
+    cited = {each.reason: each.citation for each in known}
+    shown = Counter(each.reason for each in why.values() if each)
+    times: Counter[str] = Counter()
+    for key, count in met.items():
+        reason = next((reason for reason in cited if key.endswith(f" {reason}")), "")
+        own = why.get(key)
+        times[own.reason if own else reason] += count
+    rows = [
+        [reason, cited[reason].replace("|", "\\|"), shown[reason] or "", count]
+        for reason, count in (times + shown).most_common()
+        if reason
+    ]
+    parts = ["## Explained", ""]
+    parts.append(
+        tabulate(rows, headers=["cause", "source", "finds", "met"], tablefmt="github")
+        if rows
+        else "Nothing."
+    )
+    opened = [each for name, each in found.items() if why[name] is None]
+    parts += ["", "## Open", "", _table(opened, place) if opened else "Nothing.", ""]
+    return parts
+
+
+def _line(name: str, build: str) -> str:
+    """The line of a kernel, by its own name or by its build's."""
+    for text in (name, build):
+        if match := _LINE.match(text):
+            return match[0]
+    return name
+
+
+def _table(found: Sequence[Found], place: Path) -> str:
+    rows = []
+    for each in sorted(found, key=lambda each: each.name):
+        what = " ".join(part for part in (each.kind, each.item, each.argument) if part)
+        sides: dict[str, list[str]] = defaultdict(list)
+        for name, outcome in each.outcomes.items():
+            sides[outcome].append(name)
+        told = "; ".join(f"{', '.join(names)}: {seen}" for seen, names in sides.items())
+        again = f"{each.confirmed} of {each.tried}" if each.tried else "not tried"
+        ends = ", ".join(f"{name}: {code}" for name, code in each.exits.items())
+        rows.append(
+            [
+                _link(place, f"findings/{each.name}.txt", each.name),
+                what,
+                told.replace("|", "\\|"),
+                each.sandbox,
+                each.calls,
+                again,
+                _link(place, f"findings/{each.name}.c", ends) if ends else each.note,
+            ]
+        )
+    headers = ["find", "what", "kernels", "sandbox", "calls", "came again", "C program exits"]
+    return tabulate(rows, headers=headers, tablefmt="github", disable_numparse=True)
+
+
+def _link(place: Path, name: str, text: str) -> str:
+    return f"[{text}]({name})" if (place / name).is_file() else text
+
+
+def _alone(sat: Sequence[Sitting], place: Path) -> list[str]:
+    """What differed between two guests of one build."""
+    if not sat:
+        return []
+    found: dict[str, Found] = {}
+    for each in sat:
+        found |= each.found
+    text = _table(list(found.values()), place) if found else "Nothing."
+    return ["## What differs between guests of one build", "", text, ""]
+
+
+def _failures(sat: Sequence[Sitting]) -> list[str]:
+    broke = [each for sitting in sat for each in sitting.broke]
+    if not broke:
+        return []
+    rows = [
+        f"- {each.name}: {each.kernel}, {each.sandbox}, batch {each.batch} of seed {each.seed}:"
+        f" {each.error}" + (" (its program is in the journal)" if each.text else "")
+        for each in broke
+    ]
+    return ["## Guests that failed", "", *rows, ""]
+
+
+def _teeth(tried: Sequence[Tooth]) -> list[str]:
+    """Alterations that were to be found."""
+    good = sum(each.good for each in tried)
+    soon = sum(each.good and each.seconds <= _SOON for each in tried)
+    missed = [f"- {each.what}" for each in tried if not each.good]
+    parts = [
+        "## Kernels that were made to differ",
+        "",
+        f"{len(tried)} alterations of one call on one of two guests, drawn at random: {good} were"
+        f" found and shown by 3 calls or fewer, {soon} of them within {_SOON:.0f} s.",
+        "",
+    ]
+    return [*parts, "Not so:", "", *missed, ""] if missed else parts
