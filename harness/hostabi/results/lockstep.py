@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import msgspec
 from tabulate import tabulate
 
 from hostabi.errors import StorageError
@@ -57,6 +58,9 @@ def sittings(records: Iterable[journal.Record]) -> list[Sitting]:
         elif not made:
             continue
         elif isinstance(record, Went):
+            before = made[-1].went
+            if before and not record.known:
+                record = msgspec.structs.replace(record, known=before.known)  # noqa: PLW2901
             made[-1] = Sitting(made[-1].began, record, made[-1].found, made[-1].broke)
         elif isinstance(record, Found):
             found = {**made[-1].found, record.name: record}

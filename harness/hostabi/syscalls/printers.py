@@ -38,6 +38,8 @@ _UNSEEN = "INT64_MIN"
 _OPAQUE = "INT64_MAX"
 _SHARED = 300
 """Characters from which a part is worth a file of its own."""
+_ZEROS = re.compile(rb"(\0{32,})")
+"""Bytes of zeros that are told by their number."""
 _GAP = 12
 """Zeros that are written down between two others; more are left out."""
 
@@ -256,7 +258,7 @@ def to_python(program: Program) -> str:
         "",
         "program = Program(",
         f"    calls=(\n{calls},\n    ),",
-        f"    data={program.data!r},",
+        f"    data={_py_bytes(program.data)},",
         f"    arena={program.arena},",
         f"    outputs={program.outputs!r},",
         f"    children=Children.{program.children.name},",
@@ -275,6 +277,13 @@ def _py_call(program: Program, index: int) -> str:
     role = f", role={call.role}" if call.role else ""
     role += f", starts={call.starts}" if call.starts else ""
     return f"Call({number}, {_py_tuple(call.arguments)}{stores}{abi}{role})"
+
+
+def _py_bytes(raw: bytes) -> str:
+    """The bytes, with long runs of zeros as what makes them."""
+    parts = [part for part in _ZEROS.split(raw) if part]
+    told = [f"bytes({len(part)})" if _ZEROS.fullmatch(part) else repr(part) for part in parts]
+    return " + ".join(told) or "b''"
 
 
 def _py_tuple(values: Sequence[Argument | Store]) -> str:

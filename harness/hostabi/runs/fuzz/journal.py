@@ -42,7 +42,7 @@ class Went(msgspec.Struct, frozen=True, tag_field="record", tag="went"):
     calls: int
     seconds: float
     known: dict[str, int] = {}
-    """How often each known difference was met, by its syscall and outcomes."""
+    """How often each known difference was met, by its name or its reason; told now and then."""
 
 
 class Found(msgspec.Struct, frozen=True, tag_field="record", tag="found"):
@@ -68,7 +68,6 @@ class Found(msgspec.Struct, frozen=True, tag_field="record", tag="found"):
     tried: int = 0
     exits: dict[str, int] = {}
     """What the C program exited with, by kernel."""
-    text: str = ""
     note: str = ""
     example: Example | None = None
     """The program itself, for later sittings; those of older journals have none."""

@@ -43,6 +43,8 @@ MESSAGE = 32
 """Programs of one message: it costs a guest little, and is soon tried again one by one."""
 _RESET = 64
 """Messages after which guests drop what programs left running."""
+_WHOLE = 64
+"""Chunks after which the journal is told how often known differences were met."""
 _TRIES = 8
 """Programs that are tried for one find which is not small."""
 _PATIENCE = 6
@@ -83,6 +85,7 @@ class Fuzz:
         self.found: dict[str, tuple[Found, Built, Spot]] = {}
         """What is new in this sitting or was not confirmed in an earlier one, by name."""
         self._messages = 0
+        self._next = plan.start
         self._tries: Counter[str] = Counter()
         self._team = team
         self._records = records
@@ -130,6 +133,7 @@ class Fuzz:
                     break
             if waiting:
                 self._take(waiting)
+            self._tell(whole=True)
             self._confirm_all(task)
         return self.count
 
@@ -352,7 +356,6 @@ class Fuzz:
             argument=argument,
             item=place.item,
             calls=len(built.steps),
-            text=printers.to_python(built.program),
             example=keep(built),
         )
 
@@ -391,14 +394,19 @@ class Fuzz:
         last = sent.first + len(sent.cases) == len(chunk.cases)
         if chunk.number == drawing.EARLIER or not last:
             return
+        self._next = chunk.number + 1
+        self._tell(whole=self._next % _WHOLE == 0)
+
+    def _tell(self, *, whole: bool) -> None:
+        """Record how far the sitting got; the whole of it has what known differences were met."""
         self._records.add(
             Went(
                 seed=self.plan.seed,
-                next=chunk.number + 1,
+                next=self._next,
                 programs=self.count.programs,
                 calls=self.count.calls,
                 seconds=self.count.seconds,
-                known=dict(self.count.known),
+                known=dict(self.count.known) if whole else {},
             )
         )
 
