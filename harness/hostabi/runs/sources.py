@@ -34,11 +34,13 @@ _NOT_MEASURING = (
 )
 """Patterns of fnmatch. Also ``data``: what a wheel has in it is looked at where it lies."""
 _CONTAINERS = ("oci", "pytest_broken.py", "pytest_engines.py", "pytest_replay.py")
+_TOGETHER = ("runs/lockstep.py", "runs/lanes.py", "syscalls/printers.py", "syscalls/smaller.py")
+"""Several kernels at once, and how what they differ in is told."""
 _WITHOUT = {
-    CAPTURES: (*_CONTAINERS, "pytest_plugin.py", "pytest_journal.py"),
-    "surfaces": _CONTAINERS,
+    CAPTURES: (*_CONTAINERS, *_TOGETHER, "pytest_plugin.py", "pytest_journal.py"),
+    "surfaces": (*_CONTAINERS, *_TOGETHER),
     "syscalls": (*_CONTAINERS, "surfaces"),
-    "conformance": ("surfaces", "runs/lockstep.py", "runs/looks.py", "runs/capture.py"),
+    "conformance": ("surfaces", *_TOGETHER, "runs/looks.py", "runs/capture.py"),
 }
 """What of the package each does without, as patterns."""
 _OF_CALLS = ("data", "filters.py", "names.py", "profiles.py", "seccomp.py", "table.py")
