@@ -29,6 +29,9 @@ class Fd:
     ends: bool = False
     also: tuple[int, ...] = ()
     """Numbers that may stand for it, such as -1 for none."""
+    only: bool = False
+    """Never one of another kind. Older kernels have a single inode for all that has no name, such
+    as an eventfd: what is changed there stays for the programs that come after."""
 
     @property
     def registers(self) -> tuple[Register, ...]:
@@ -48,15 +51,21 @@ class Fd:
             if writer.choices.often():
                 return (writer.choices.one(BAD_DESCRIPTORS),)
             hand = [held for kind in DESCRIPTORS for held in writer.held.get(kind, ())]
-            if hand:
+            if hand and not self.only:
                 return (writer.choices.one(hand).value,)
         held = writer.take(self.kinds, self.name, ends=self.ends)
         return (held.value if held else BAD_DESCRIPTORS[0],)
 
 
-def fd(name: str, *kinds: Kind, ends: bool = False, also: tuple[int, ...] = ()) -> Fd:
+def fd(
+    name: str,
+    *kinds: Kind,
+    ends: bool = False,
+    also: tuple[int, ...] = (),
+    only: bool = False,
+) -> Fd:
     """A descriptor; see :class:`Fd`."""
-    return Fd(name, kinds or DESCRIPTORS, ends, also)
+    return Fd(name, kinds or DESCRIPTORS, ends, also, only)
 
 
 @dataclass(frozen=True, slots=True)

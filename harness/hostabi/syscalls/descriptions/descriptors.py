@@ -18,18 +18,21 @@ _SEALS = (C.F_SEAL_GROW, C.F_SEAL_SHRINK, C.F_SEAL_WRITE, C.F_SEAL_FUTURE_WRITE,
 _MEMFD = (C.MFD_ALLOW_SEALING, 0, C.MFD_CLOEXEC, C.MFD_CLOEXEC | C.MFD_ALLOW_SEALING)
 _HIGH = pick("newfd", 60, 61, 62, 3, 4, odd=(-1, 4096))
 _STATUS = (C.O_NONBLOCK, 0, C.O_APPEND | C.O_NONBLOCK, C.O_NONBLOCK | C.O_DIRECT)
+_HINT = raw("arg", bytes(8), (2).to_bytes(8, "little"))
 _RANGE = packing.pack("<2Q", 0, 0), packing.pack("<2Q", 4096, 4096)
 
 
 def _fcntl(
-    command: str, *kinds: Kind, argument: Argument | None = None, unsuccessful: str = ""
+    command: str,
+    *kinds: Kind,
+    argument: Argument | None = None,
+    unsuccessful: str = "",
+    only: bool = False,
 ) -> Description:
     """One command of fcntl(2), named by its constant."""
     rest = () if argument is None else (argument,)
-    number: int = getattr(C, command)
-    return describe(
-        f"fcntl.{command}", fd("fd", *kinds), just("cmd", number), *rest, unsuccessful=unsuccessful
-    )
+    own, number = fd("fd", *kinds, only=only), just("cmd", getattr(C, command))
+    return describe(f"fcntl.{command}", own, number, *rest, unsuccessful=unsuccessful)
 
 
 def _ioctl(
@@ -66,7 +69,7 @@ _CONTROL = (
     _fcntl("F_GETSIG"),
     _fcntl("F_NOTIFY", Kind.FOLDER, argument=flags("arg", "DN_", usual=(0, C.DN_CREATE))),
     _fcntl("F_GET_RW_HINT", Kind.FILE, argument=out("arg", "uint64_t")),
-    _fcntl("F_SET_RW_HINT", Kind.FILE, argument=raw("arg", bytes(8), (2).to_bytes(8, "little"))),
+    _fcntl("F_SET_RW_HINT", Kind.FILE, argument=_HINT, only=True),
     _fcntl("F_DUPFD_QUERY", argument=fd("arg")),
     _ioctl("FIONREAD", Kind.FILE, Kind.READER, Kind.PAIRED, argument=out("arg", "int")),
     _ioctl("FIONBIO", argument=raw("arg", (1).to_bytes(4, "little"))),

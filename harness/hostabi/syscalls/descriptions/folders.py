@@ -114,7 +114,7 @@ DESCRIPTIONS: tuple[Description, ...] = (
         flags("flags", "AT_", usual=(0, C.AT_SYMLINK_NOFOLLOW)),
     ),
     describe("chmod", path("filename", *_KNOWN), MODE),
-    describe("fchmod", fd("fd", Kind.FILE, Kind.FOLDER, Kind.MEMFD), MODE),
+    describe("fchmod", fd("fd", Kind.FILE, Kind.FOLDER, Kind.MEMFD, only=True), MODE),
     describe(
         "fchownat",
         at(*_ANY),
@@ -124,7 +124,7 @@ DESCRIPTIONS: tuple[Description, ...] = (
     ),
     describe("chown", path("filename", *_KNOWN), _OWN, _GROUP),
     describe("lchown", path("filename", Kind.LINK_NAME, Kind.FILE_NAME), _OWN, _GROUP),
-    describe("fchown", fd("fd", Kind.FILE, Kind.FOLDER), _OWN, _GROUP),
+    describe("fchown", fd("fd", Kind.FILE, Kind.FOLDER, only=True), _OWN, _GROUP),
     describe("faccessat", at(*_KNOWN), _ACCESS),
     describe(
         "faccessat2",
