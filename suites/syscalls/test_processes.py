@@ -134,7 +134,8 @@ def signal_story(exit_signal: int, options: str) -> Case:
     return script.case()
 
 
-exit_signals = st.one_of(st.just(C.SIGCHLD), st.integers(0, 64))
+blockable = st.integers(0, 64).filter(lambda number: number not in (C.SIGKILL, C.SIGSTOP))
+exit_signals = st.one_of(st.just(C.SIGCHLD), blockable)
 waiting = st.sampled_from(["all", "clone", "none"])
 
 
