@@ -169,6 +169,17 @@ def test_what_is_the_machines_own_is_not_compared():
     assert first != normalised(built, ran(-errno.EPERM, st_ino=1, st_size=3))
 
 
+def test_when_an_invalidated_key_goes_is_not_compared():
+    b = Builder()
+    b.call("keyctl", 10, -2, b.string("user"), b.string("one"), 0, opaque=True)
+    plain = b.build()
+    b.call("keyctl", 21, 5)
+    built = b.build()
+    late, soon = (Ran(End.EXITED, 0, (-n, 0), ()) for n in (errno.EKEYREVOKED, errno.ENOKEY))
+    assert normalised(built, late) == normalised(built, soon)
+    assert normalised(plain, late) != normalised(plain, soon)
+
+
 @pytest.fixture
 def sample():
     b = Builder()

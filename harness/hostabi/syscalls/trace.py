@@ -12,6 +12,7 @@ from hostabi.agent.program import BEGUN, UNMADE, End, Ran
 from hostabi.errors import SandboxError
 from hostabi.syscalls import state, table, types
 from hostabi.syscalls.builder import Built, Ref, Slot
+from hostabi.syscalls.table import C
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,8 +99,17 @@ def normalised(built: Built, ran: Ran) -> View:
         0 if step.opaque and not -4095 <= value < 0 and value not in (UNMADE, BEGUN) else value
         for step, value in zip(built.steps, ran.values, strict=False)
     )
+    if -errno.EKEYREVOKED in values and _invalidates(built):
+        values = tuple(-errno.ENOKEY if v == -errno.EKEYREVOKED else v for v in values)
     outputs = tuple(
         types.normalised(kind, raw) if kind in types.VOLATILE else raw
         for kind, raw in zip(built.types, ran.outputs, strict=False)
     )
     return View(ran.end, ran.code, values, outputs, ran.state)
+
+
+def _invalidates(built: Built) -> bool:
+    """Whether a key goes some time after the call: found before, it counts as revoked."""
+    return any(
+        step.name == "keyctl" and step.values[:1] == (C.KEYCTL_INVALIDATE,) for step in built.steps
+    )
