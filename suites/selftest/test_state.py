@@ -151,6 +151,14 @@ def test_where_an_agent_has_its_folder_is_not_compared() -> None:
     assert left(b"fd 3: /cwd/n1/#12\\040(deleted)", Usual()) == b"fd 3: /cwd/n1/#\\040(deleted)"
 
 
+def test_how_tmpfs_numbers_its_files_is_not_compared() -> None:
+    usual = Usual.of(b"Umask: 0022\nmount: / /s rw - tmpfs tmpfs rw,mode=755,inode64\n")
+    raw = b"Umask: 0022\nmount: / /s/a rw - tmpfs none rw,inode64\n"
+    assert left(raw, usual) == (
+        b"mount: / /s/a rw - tmpfs none rw\nno mount: / /s rw - tmpfs tmpfs rw,mode=755"
+    )
+
+
 def test_whether_a_child_has_ended_is_not_compared() -> None:
     usual = Usual.of(b"Umask: 0022\nShdPnd: 0000000000000000\n")
     assert left(b"Umask: 0022\nShdPnd: 0000000000010000\n", usual) == b""

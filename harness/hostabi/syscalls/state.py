@@ -24,6 +24,8 @@ _UNNAMED = re.compile(rb"/#\d+")
 
 _LOCAL = re.compile(rb"(?:/dev/shm|/tmp)?/hostabi-[a-z0-9_]{8}")
 """The scratch folder of an agent beside others, as mountinfo has it."""
+_CONFIGURED = b",inode64"
+"""An option that tmpfs has where CONFIG_TMPFS_INODE64 is set, in Debian since after 5.10."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,7 @@ def left(raw: bytes, usual: Usual) -> bytes:
         names = {_name(line) for line in (*usual.lines.intersection(told), *other)}
         if _PROCESS in names:
             names.discard(_MOUNT)
-            found += [b"no " + line for line in sorted(gone) if _name(line) not in names]
+            found += [b"no " + _steady(line) for line in sorted(gone) if _name(line) not in names]
     return b"\n".join(found)
 
 
@@ -69,9 +71,9 @@ def _name(line: bytes) -> bytes:
 
 
 def _steady(line: bytes) -> bytes:
-    """A line without what is a matter of time or of what ran before."""
+    """A line without what is a matter of time, of what ran before or of a kernel's build."""
     if line.startswith(b"mount:"):
-        return _LOCAL.sub(b"/scratch", line)
+        return _LOCAL.sub(b"/scratch", line).replace(_CONFIGURED, b"")
     if b"/#" in line:
         return _UNNAMED.sub(b"/#", line)
     match = _PENDING.fullmatch(line)
