@@ -36,6 +36,7 @@ settings.register_profile(
     database=DirectoryBasedExampleDatabase(resources.cache() / "hypothesis"),
     **_COMMON,
 )
+settings.register_profile("explore-short", settings.get_profile("explore"), max_examples=5)
 
 
 @pytest.hookimpl(trylast=True)
@@ -44,12 +45,9 @@ def pytest_configure(config: pytest.Config) -> None:
     SCRATCH.set(Scratch(config.getoption("--scratch")))
     if config.getoption("--hypothesis-profile", default=None):
         return
-    if config.getoption("--hypothesis-seed", default=None) is not None:
-        settings.load_profile("explore")
-    elif config.getoption("--short", default=False):
-        settings.load_profile("repeatable-short")
-    else:
-        settings.load_profile("repeatable")
+    seeded = config.getoption("--hypothesis-seed", default=None) is not None
+    short = config.getoption("--short", default=False)
+    settings.load_profile(("explore" if seeded else "repeatable") + ("-short" if short else ""))
 
 
 @pytest.hookimpl(wrapper=True)
