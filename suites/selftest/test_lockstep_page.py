@@ -75,7 +75,7 @@ def test_finds_are_open_until_a_cause_is_known(page):
         Went(1, 3, 384, 4000, 60.0, met),
         find("close-1", "close", tried=3, confirmed=2, exits={"6.1": 0, "6.12": 1}),
     )
-    assert rows(text, "Explained") == [[KNOWN.reason, KNOWN.citation, "1", "7"]]
+    assert rows(text, "Explained") == [[KNOWN.reason, KNOWN.citation, "dup-1", "7"]]
     ((name, what, told, *_, again, ends),) = rows(text, "Open")
     assert (name, what, told) == ("close-1", VALUE, "6.1: EBADF; 6.12: ok")
     assert (again, ends) == ("2 of 3", "6.1: 0, 6.12: 1")

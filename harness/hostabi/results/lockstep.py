@@ -21,6 +21,8 @@ FOLDER = "lockstep"
 """Within the results: the journal, the finds, and this page."""
 PAGE = f"{FOLDER}/README.md"
 _LINE = re.compile(r"\d+\.\d+")
+_FEW = 3
+"""Programs of a cause that are named."""
 _SOON = 120.0
 """Seconds within which an alteration is to be found."""
 
@@ -139,20 +141,24 @@ def _finds(sat: Sequence[Sitting], known: Sequence[Known], place: Path) -> list[
         lines |= {name: _line(name, build) for name, build in each.began.builds.items()}
     why = {name: cause(each, known, lines) for name, each in found.items()}
     cited = {each.reason: each.citation for each in known}
-    shown = Counter(each.reason for each in why.values() if each)
+    shown: dict[str, list[str]] = defaultdict(list)
+    for name, each_cause in why.items():
+        if each_cause:
+            shown[each_cause.reason].append(name)
     times: Counter[str] = Counter()
     for key, count in met.items():
         reason = next((reason for reason in cited if key.endswith(f" {reason}")), "")
         own = why.get(key)
         times[own.reason if own else reason] += count
+    times.update({reason: len(names) for reason, names in shown.items()})
     rows = [
-        [reason, cited[reason].replace("|", "\\|"), shown[reason] or "", count]
-        for reason, count in (times + shown).most_common()
+        [reason, cited[reason].replace("|", "\\|"), _programs(place, shown.get(reason, ())), count]
+        for reason, count in times.most_common()
         if reason
     ]
     parts = ["## Explained", ""]
     parts.append(
-        tabulate(rows, headers=["cause", "source", "finds", "met"], tablefmt="github")
+        tabulate(rows, headers=["cause", "source", "programs", "met"], tablefmt="github")
         if rows
         else "Nothing."
     )
@@ -192,6 +198,13 @@ def _table(found: Sequence[Found], place: Path) -> str:
         )
     headers = ["find", "what", "kernels", "sandbox", "calls", "came again", "C program exits"]
     return tabulate(rows, headers=headers, tablefmt="github", disable_numparse=True)
+
+
+def _programs(place: Path, names: Sequence[str]) -> str:
+    """The programs that show a cause, a few of them by name."""
+    own = sorted(names, key=lambda name: (not (place / f"findings/{name}.c").is_file(), name))
+    told = ", ".join(_link(place, f"findings/{name}.c", name) for name in own[:_FEW])
+    return told + (f" and {len(own) - _FEW} more" if len(own) > _FEW else "")
 
 
 def _link(place: Path, name: str, text: str) -> str:
