@@ -81,6 +81,14 @@ def test_finds_are_open_until_a_cause_is_known(page):
     assert (again, ends) == ("2 of 3", "6.1: 0, 6.12: 1")
 
 
+def test_what_fresh_guests_did_not_show_stands_apart(page):
+    text = page(
+        began(), find("close-1", "close", tried=3), find("umask-1", "umask", tried=3, confirmed=1)
+    )
+    assert [row[0] for row in rows(text, "Open")] == ["umask-1"]
+    assert [row[0] for row in rows(text, "Not seen again")] == ["close-1"]
+
+
 def test_what_was_run_is_added_up_over_sittings(page):
     went = Went(1, 3, 300, 3000, 60.0)
     more = msgspec.structs.replace(went, programs=600, calls=6000, seconds=120.0)

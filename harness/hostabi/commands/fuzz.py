@@ -130,7 +130,7 @@ def _sitting(
             folder=folder,
             start=_start(before, began),
             known=() if options.itself else causes.shipped(),
-            before=[each for each in finds if set(members) <= set(each.kernels)],
+            before=[each for each in finds if each.stands and set(members) <= set(each.kernels)],
             examples=finds,
             times=options.confirm,
         )

@@ -34,6 +34,8 @@ ends and what it leaves behind is compared. A difference is made smaller, tried 
 restored guests, and shown by a C program that exits 0 on one kernel and 1 on the other. Those
 below "Explained" have a cause in `kernels/lockstep.toml`; those below "Open" have none yet.
 """
+_FALLEN = """\
+They never came in fresh guests: programs that ran before had left something there."""
 
 
 @dataclass(frozen=True)
@@ -163,7 +165,10 @@ def _finds(sat: Sequence[Sitting], known: Sequence[Known], place: Path) -> list[
         else "Nothing."
     )
     opened = [each for name, each in found.items() if why[name] is None]
-    parts += ["", "## Open", "", _table(opened, place) if opened else "Nothing.", ""]
+    standing = [each for each in opened if each.stands]
+    parts += ["", "## Open", "", _table(standing, place) if standing else "Nothing.", ""]
+    if fallen := [each for each in opened if not each.stands]:
+        parts += ["## Not seen again", "", _FALLEN, "", _table(fallen, place), ""]
     return parts
 
 

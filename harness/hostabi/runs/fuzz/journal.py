@@ -79,6 +79,11 @@ class Found(msgspec.Struct, frozen=True, tag_field="record", tag="found"):
             self.tried > 0 and self.confirmed == self.tried and set(self.exits.values()) == {0, 1}
         )
 
+    @property
+    def stands(self) -> bool:
+        """Whether it may well be there: one that never came in fresh guests was left by others."""
+        return not self.tried or self.confirmed > 0
+
     def shown(self) -> tuple[Built, Spot] | None:
         """The program that shows it and where; None where no program was kept."""
         if self.example is None:
