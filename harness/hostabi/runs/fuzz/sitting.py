@@ -11,7 +11,7 @@ import errno
 import hashlib
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 from typing import TYPE_CHECKING
@@ -120,22 +120,33 @@ class Fuzz:
             self._progress.task("lockstep") as task,
             drawing.chunks(self.plan.strategies, self.plan.seed, self.plan.start) as chunks,
         ):
-            waiting: _Sent | None = None
-            for chunk in chain(self._earlier(), chunks):
-                for first, cases in drawing.messages(chunk.cases, MESSAGE):
-                    waiting = self._turn(waiting, chunk, first, cases)
-                    task.note(str(self.count))
-                    if enough(self):
-                        break
-                if waiting and chunk.number == drawing.EARLIER:
-                    waiting = self._take(waiting)
-                if time.monotonic() > until or enough(self):
-                    break
-            if waiting:
-                self._take(waiting)
-            self._tell(whole=True)
+            try:
+                self._explore(chain(self._earlier(), chunks), until, enough, task)
+            finally:
+                self._tell(whole=True)
             self._confirm_all(task)
         return self.count
+
+    def _explore(
+        self,
+        chunks: Iterable[drawing.Chunk],
+        until: float,
+        enough: Callable[[Fuzz], bool],
+        task: Task,
+    ) -> None:
+        waiting: _Sent | None = None
+        for chunk in chunks:
+            for first, cases in drawing.messages(chunk.cases, MESSAGE):
+                waiting = self._turn(waiting, chunk, first, cases)
+                task.note(str(self.count))
+                if enough(self):
+                    break
+            if waiting and chunk.number == drawing.EARLIER:
+                waiting = self._take(waiting)
+            if time.monotonic() > until or enough(self):
+                break
+        if waiting:
+            self._take(waiting)
 
     def _turn(
         self, waiting: _Sent | None, chunk: drawing.Chunk, first: int, cases: Sequence[Case]
