@@ -96,7 +96,8 @@ def write(folder: Path, known: Sequence[Known]) -> Path | None:
         return None
     parts = [_TEXT]
     if sat:
-        parts += [_times(sat), "", *_finds([s for s in sat if not s.itself], known, place)]
+        several = [each for each in sat if not each.itself]
+        parts += [_times(sat), "", *(_finds(several, known, place) if several else ())]
         parts += _alone([each for each in sat if each.itself], place)
         parts += _failures(sat)
     parts += _teeth(tried) if tried else []
