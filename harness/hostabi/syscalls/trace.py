@@ -93,23 +93,42 @@ class View(NamedTuple):
     state: bytes = b""
 
 
+_GIVE_UP = {C.KEYCTL_INVALIDATE, C.KEYCTL_UNLINK, C.KEYCTL_CLEAR, C.KEYCTL_MOVE}
+"""The requests after which nothing may hold a key any longer."""
+_ON_KEYS = {"keyctl", "request_key"}
+
+
 def normalised(built: Built, ran: Ran) -> View:
     """A run without what is the machine's own: opaque values, volatile fields, texts for people."""
+    late = _late(built)
     values = tuple(
-        0 if step.opaque and not -4095 <= value < 0 and value not in (UNMADE, BEGUN) else value
-        for step, value in zip(built.steps, ran.values, strict=False)
+        0
+        if value not in (UNMADE, BEGUN)
+        and (index in late or (step.opaque and not -4095 <= value < 0))
+        else value
+        for index, (step, value) in enumerate(zip(built.steps, ran.values, strict=False))
     )
-    if -errno.EKEYREVOKED in values and _invalidates(built):
-        values = tuple(-errno.ENOKEY if v == -errno.EKEYREVOKED else v for v in values)
     outputs = tuple(
-        types.normalised(kind, raw) if kind in types.VOLATILE else raw
-        for kind, raw in zip(built.types, ran.outputs, strict=False)
+        b""
+        if output.call in late
+        else types.normalised(kind, raw)
+        if kind in types.VOLATILE
+        else raw
+        for output, kind, raw in zip(built.program.outputs, built.types, ran.outputs, strict=False)
     )
     return View(ran.end, ran.code, values, outputs, ran.state)
 
 
-def _invalidates(built: Built) -> bool:
-    """Whether a key goes some time after the call: found before, it counts as revoked."""
-    return any(
-        step.name == "keyctl" and step.values[:1] == (C.KEYCTL_INVALIDATE,) for step in built.steps
+def _late(built: Built) -> frozenset[int]:
+    """The calls on keys once one was given up: the kernel takes it away some time after that."""
+    since = next(
+        (
+            index
+            for index, step in enumerate(built.steps)
+            if step.name == "keyctl" and step.values and step.values[0] in _GIVE_UP
+        ),
+        len(built.steps),
+    )
+    return frozenset(
+        index for index, step in enumerate(built.steps) if index > since and step.name in _ON_KEYS
     )
