@@ -190,6 +190,20 @@ def test_when_a_key_that_was_given_up_goes_is_not_compared(request_number):
     assert not same(plain)
 
 
+def test_the_order_of_attributes_is_not_compared():
+    b = Builder()
+    names = b.buffer(32)
+    b.call("listxattr", b.string("f"), names, 32, out=[names])
+    built = b.build()
+
+    def told(*texts: bytes):
+        raw = b"".join(text + b"\0" for text in texts).ljust(32, b"\0")
+        return normalised(built, Ran(End.EXITED, 0, (27,), (raw,)))
+
+    assert told(b"user.a", b"security.capability") == told(b"security.capability", b"user.a")
+    assert told(b"user.a") != told(b"user.b")
+
+
 @pytest.fixture
 def sample():
     b = Builder()
