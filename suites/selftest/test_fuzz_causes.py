@@ -114,6 +114,35 @@ def test_one_change_may_show_in_several_ways():
     assert not known.explains(other.build(), found, lines)
     worse = Spot(VALUE, 0, "fcntl", {"old": "EINVAL", "new": "EPERM"})
     assert not known.explains(b.build(), worse, lines)
+    lines["newest"] = "7.3"
+    for newest in ("EBADF", "ok"):
+        found = Spot(VALUE, 0, "fcntl", {"old": "EINVAL", "new": "ok", "newest": newest})
+        assert known.explains(b.build(), found, lines) == (newest == "ok")
+    found = Spot(VALUE, 0, "fcntl", {"new": "ok", "newest": "EBADF"})
+    assert not known.explains(b.build(), found, lines)
+
+
+def test_what_hangs_on_an_earlier_call_is_explained_after_it():
+    known = Difference("write", VALUE, {"6.1": "ok", "6.12": "EINVAL"}, after="eventfd|eventfd2")
+    found = Spot(VALUE, 1, "write", {"6.1": "ok", "6.12": "EINVAL"})
+    for maker in ("eventfd2", "timerfd_create"):
+        b = Builder()
+        b.call("write", b.call(maker, 0, 0), b.string("x"), 1)
+        assert known.explains(b.build(), found, {"6.1": "6.1", "6.12": "6.12"}) == (
+            maker == "eventfd2"
+        )
+
+
+def test_what_is_left_is_explained_by_a_call_of_the_program():
+    known = Difference("dup2", STATE, {"6.1": "mode=1", "6.12": "mode=2"}, item="fd")
+    found = Spot(STATE, None, "close", {"6.1": "mode=1", "6.12": "mode=2"}, "fd")
+    lines = {"6.1": "6.1", "6.12": "6.12"}
+    b = Builder()
+    b.call("dup", 0)
+    assert not known.explains(b.build(), found, lines)
+    b.call("dup2", 0, 7)
+    b.call("close", 0)
+    assert known.explains(b.build(), found, lines)
 
 
 def test_what_data_leaves_out_counts_as_zero():

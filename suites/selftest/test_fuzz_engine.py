@@ -21,8 +21,11 @@ from hostabi.errors import AgentLostError, CallError, InputError
 from hostabi.packages.cache import Cache
 from hostabi.runs.fuzz import drawing, journal
 from hostabi.runs.fuzz.causes import (
+    VALUE,
+    Spot,
     spot,
 )
+from hostabi.runs.fuzz.confirmation import confirm
 from hostabi.runs.fuzz.examples import Example, keep, restored
 from hostabi.runs.fuzz.journal import Broke, Found, Records, Went
 from hostabi.runs.fuzz.plan import Plan
@@ -192,6 +195,37 @@ def test_what_was_not_confirmed_before_is_confirmed(team, tmp_path):
     assert not fuzz.found
 
 
+def test_a_find_is_what_it_is_on_some_of_its_kernels():
+    find = found_on({"5.10": "EBADF", "6.1": "ok", "6.12": "ok"})
+    assert find.among({"5.10", "6.1"}).outcomes == {"5.10": "EBADF", "6.1": "ok"}
+    assert find.among({"6.1", "6.12"}) is None
+
+
+def found_on(outcomes: dict[str, str], **rest) -> Found:
+    plain = Found("dup-1", tuple(outcomes), 1, 0, 0, "bare", VALUE, "dup", outcomes)
+    return msgspec.structs.replace(plain, example=keep(dups(2)), **rest)
+
+
+def test_the_call_that_differs_is_recorded():
+    outcomes = {"6.1": "EBADF", "6.12": "ok"}
+    assert found_on(outcomes, call=0).shown()[1].call == 0
+    assert found_on(outcomes).shown()[1].call == 1  # a journal that does not have it
+
+
+def test_guests_that_a_find_brings_down_do_not_speak_against_it(team, tmp_path, monkeypatch):
+    @contextmanager
+    def dying(names):
+        raise AgentLostError("gone")
+        yield names
+
+    monkeypatch.setattr(team, "beside", dying, raising=False)
+    cache = Cache(tmp_path)
+    spot = Spot(VALUE, 0, "dup", {"6.1": "EBADF", "6.12": "ok"})
+    done = confirm(team, cache, dups(1), Sandbox(), spot, times=2)
+    assert (done.times, done.tried, done.note) == (0, 0, "gone")
+    assert found_on({"6.1": "EBADF", "6.12": "ok"}, confirmed=0, tried=done.tried).stands
+
+
 def is_find(record) -> bool:
     return isinstance(record, Found)
 
@@ -313,6 +347,38 @@ def test_a_guest_that_failed_before_it_was_asked_is_replaced(team, tmp_path):
     assert (fuzz.count.broken, fuzz.found) == (1, {})
     broke = [each for each in journal.read(tmp_path / "journal.jsonl") if is_broke(each)]
     assert [(each.kernel, each.text) for each in broke] == [("6.12", "")]
+
+
+class Lost(Dying):
+    """An agent that is lost for good."""
+
+    def collect(self, pending):
+        self.agent.collect(pending)
+        raise AgentLostError("gone")
+
+
+class Counting(Dying):
+    """An agent that counts what it has run."""
+
+    ran = 0
+
+    def collect(self, pending):
+        Counting.ran += len(pending.programs)
+        return self.agent.collect(pending)
+
+
+def test_what_was_behind_a_guest_that_failed_runs_in_a_fresh_one(team, tmp_path):
+    team.agents["6.12"] = Lost(team.agents["6.12"])
+    team.fresh, before = lambda name: Counting(Locals.fresh(team, name)), team.fresh
+    Counting.ran = 0
+    try:
+        fuzz = explore(team, plan(tmp_path), programs=128)
+    finally:
+        team.fresh = before
+        team.replace("6.12")
+    assert (fuzz.count.broken, team.replaced[0]) == (1, "6.12")
+    learnt = 1  # what an empty program leaves is asked of each guest
+    assert Counting.ran == fuzz.count.programs + learnt
 
 
 def is_broke(record) -> bool:

@@ -72,7 +72,8 @@ def test_finds_are_open_until_a_cause_is_known(page):
         began(),
         find("dup-1", "dup"),
         find("close-1", "close"),
-        Went(1, 3, 384, 4000, 60.0, met),
+        Went(1, 2, 300, 3000, 50.0, met),
+        Went(1, 3, 384, 4000, 60.0),
         find("close-1", "close", tried=3, confirmed=2, exits={"6.1": 0, "6.12": 1}),
     )
     assert rows(text, "Explained") == [[KNOWN.reason, KNOWN.citation, "dup-1", "7"]]
@@ -89,13 +90,40 @@ def test_what_fresh_guests_did_not_show_stands_apart(page):
     assert [row[0] for row in rows(text, "Not seen again")] == ["close-1"]
 
 
+def test_words_of_others_do_not_break_the_table(page):
+    odd = find(
+        "close-1", "close", note="no C\nprogram: a | b", outcomes={"6.1": "a|b", "6.12": "c"}
+    )
+    ((_, _, told, *_, note),) = rows(page(began(), odd).replace("\\|", "/"), "Open")
+    assert (told, note) == ("6.1: a/b; 6.12: c", "no C program: a / b")
+
+
+def test_a_cause_names_a_few_programs_and_links_them(page, tmp_path):
+    folder = tmp_path / lockstep.FOLDER / "findings"
+    folder.mkdir(parents=True)
+    (folder / "dup-4.c").write_text("int main;")
+    text = page(began(), *(find(f"dup-{n}", "dup") for n in range(5)))
+    ((_, _, programs, met),) = rows(text, "Explained")
+    assert programs == "[dup-4](findings/dup-4.c), dup-0, dup-1 and 2 more"
+    assert met == "5"
+
+
+def test_lines_are_those_of_the_finds_own_sitting(page):
+    named = find("dup-1", "dup", outcomes={"old": "EBADF", "new": "ok"})
+    builds = {"old": "a.deb", "new": "b.deb"}
+    text = page(
+        began(builds=builds, lines={"old": "6.1", "new": "6.12"}), named, began(builds=builds)
+    )
+    assert rows(text, "Explained")
+
+
 def test_what_was_run_is_added_up_over_sittings(page):
     went = Went(1, 3, 300, 3000, 60.0)
     more = msgspec.structs.replace(went, programs=600, calls=6000, seconds=120.0)
     text = page(began(), went, more, began(), went, began(seed=2), went)
     table = [line for line in text.splitlines() if line.startswith("| 6.1.192-2")]
     cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in table]
-    assert [row[2:] for row in cells] == [
+    assert [row[3:] for row in cells] == [
         ["1", "2", "3 min", "900", "9000", "5.0"],
         ["2", "1", "1 min", "300", "3000", "5.0"],
     ]

@@ -64,7 +64,7 @@ def add(parsers: Parsers, shared: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace, context: Context) -> int:
-    """Explore, confirm, tell; 1 when something new was found, or when a guest failed."""
+    """Explore, confirm, tell; 1 when kernels differ and nobody explained it, or a guest failed."""
     from hostabi.results import lockstep
     from hostabi.runs.fuzz import causes
 
@@ -83,7 +83,8 @@ def run(options: argparse.Namespace, context: Context) -> int:
         again = f"came again {found.confirmed} of {found.tried} times" if found.tried else ""
         sys.stdout.write(f"{found.name}: {again}{shown} {found.note}".rstrip() + "\n")
     sys.stdout.write(f"{done.count}; seed {done.plan.seed}, {folder}\n")
-    return 1 if done.found or done.count.broken else 0
+    differing = any(found.stands for found, _, _ in done.found.values())
+    return 1 if differing or done.count.broken else 0
 
 
 def _sitting(
@@ -115,6 +116,7 @@ def _sitting(
         source=sources.digest(sources.CAPTURES),
         sandboxes=tuple(sandboxes),
         groups=tuple(options.group),
+        lines={name: build.line or name for name, build in builds.items()},
     )
     path = folder / journal.FILE
     before = list(journal.read(path))
@@ -126,11 +128,11 @@ def _sitting(
             strategies={
                 name: programs(options.group, sandbox=box) for name, box in sandboxes.items()
             },
-            lines={name: build.line or name for name, build in builds.items()},
+            lines=began.lines,
             folder=folder,
             start=_start(before, began),
             known=() if options.itself else causes.shipped(),
-            before=[each for each in finds if each.stands and set(members) <= set(each.kernels)],
+            before=[found for each in finds if each.stands and (found := each.among(members))],
             examples=finds,
             times=options.confirm,
         )

@@ -130,6 +130,6 @@ def show(folder: Path, contents: Contents, compared: list[Verdict], progress: Pr
         parts.append("The run did not come to its end: this is a part of it.")
     sys.stdout.write("\n\n".join(parts) + "\n")
     sys.stdout.flush()
-    lockstep.write(folder, causes.shipped())
     written = pages.write(folder, results, compared)
     progress.say(f"tables written to {folder}: {', '.join(path.name for path in written)}")
+    lockstep.write(folder, causes.shipped())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,7 +19,6 @@ from hostabi.runs.fuzz.teeth import Tooth
 FOLDER = "lockstep"
 """Within the results: the journal, the finds, and this page."""
 PAGE = f"{FOLDER}/README.md"
-_LINE = re.compile(r"\d+\.\d+")
 _FEW = 3
 """Programs of a cause that are named."""
 _SOON = 120.0
@@ -31,8 +29,9 @@ _TEXT = """\
 
 Random programs, each run on all kernels at once: what the calls return and write, how the program
 ends and what it leaves behind is compared. A difference is made smaller, tried again in freshly
-restored guests, and shown by a C program that exits 0 on one kernel and 1 on the other. Those
-below "Explained" have a cause in `kernels/lockstep.toml`; those below "Open" have none yet.
+restored guests, and, where a call can see it, shown by a C program that exits 0 on one kernel and 1
+on the other. Those below "Explained" have a cause in `kernels/lockstep.toml`; those below "Open"
+have none yet.
 """
 _FALLEN = """\
 They never came in fresh guests: programs that ran before had left something there."""
@@ -75,15 +74,6 @@ def sittings(records: Iterable[journal.Record]) -> list[Sitting]:
     return made
 
 
-def cause(found: Found, known: Sequence[Known], lines: Mapping[str, str]) -> Known | None:
-    """Why a find is there, as far as anybody knows. ``lines`` has the line of each kernel."""
-    shown = found.shown()
-    if shown is None:
-        return None
-    fitting = (each for each in known if each.difference.explains(*shown, lines))
-    return next(fitting, None)
-
-
 def write(folder: Path, known: Sequence[Known]) -> Path | None:
     """Write the page from what lies in ``folder``/lockstep; None where nothing was run.
 
@@ -114,50 +104,69 @@ def write(folder: Path, known: Sequence[Known]) -> Path | None:
 
 def _times(sat: Sequence[Sitting]) -> str:
     """A row for each set of kernels, sandboxes and seed: how much was run."""
-    together: dict[tuple[str, str, int], list[Sitting]] = defaultdict(list)
+    together: dict[tuple[str, str, str, int], list[Sitting]] = defaultdict(list)
     for each in sat:
         names = [name for name in each.began.builds if not name.endswith(AGAIN)]
         kernels = ", ".join(each.began.builds[name] for name in names)
         how = f"{kernels}, each against itself" if each.itself else kernels
-        together[how, ", ".join(each.began.sandboxes), each.began.seed].append(each)
+        sandboxes, groups = ", ".join(each.began.sandboxes), ", ".join(each.began.groups)
+        together[how, sandboxes, groups, each.began.seed].append(each)
     rows = []
-    for (how, sandboxes, seed), own in together.items():
+    for (how, sandboxes, groups, seed), own in together.items():
         went = [each.went for each in own if each.went]
         programs, seconds = sum(w.programs for w in went), sum(w.seconds for w in went)
         calls = sum(w.calls for w in went)
         rate = f"{programs / seconds:.1f}" if seconds else "-"
         rows.append(
-            [how, sandboxes, seed, len(own), f"{seconds / 60:.0f} min", programs, calls, rate]
+            [
+                how,
+                sandboxes,
+                groups or "all",
+                seed,
+                len(own),
+                f"{seconds / 60:.0f} min",
+                programs,
+                calls,
+                rate,
+            ]
         )
-    headers = ["kernels", "sandboxes", "seed", "sittings", "time", "programs", "calls", "a second"]
+    headers = [
+        "kernels",
+        "sandboxes",
+        "calls of",
+        "seed",
+        "sittings",
+        "time",
+        "programs",
+        "calls",
+        "a second",
+    ]
     return tabulate(rows, headers=headers, tablefmt="github", disable_numparse=True)
 
 
 def _finds(sat: Sequence[Sitting], known: Sequence[Known], place: Path) -> list[str]:
     """The tables of what has a cause and of what has none."""
     found: dict[str, Found] = {}
+    why: dict[str, Known | None] = {}
     met: Counter[str] = Counter()
-    lines: dict[str, str] = {}
     for each in sat:
         found |= each.found
         met.update(each.went.known if each.went else {})
-        lines |= {name: _line(name, build) for name, build in each.began.builds.items()}
-    why = {name: cause(each, known, lines) for name, each in found.items()}
+        lines = {name: name for name in each.began.builds} | each.began.lines
+        why |= {name: find.cause(known, lines) for name, find in each.found.items()}
     cited = {each.reason: each.citation for each in known}
     shown: dict[str, list[str]] = defaultdict(list)
-    for name, each_cause in why.items():
-        if each_cause:
-            shown[each_cause.reason].append(name)
-    times: Counter[str] = Counter()
+    for name, known_cause in why.items():
+        if known_cause:
+            shown[known_cause.reason].append(name)
+    times = Counter({reason: len(names) for reason, names in shown.items()})
     for key, count in met.items():
-        reason = next((reason for reason in cited if key.endswith(f" {reason}")), "")
         own = why.get(key)
-        times[own.reason if own else reason] += count
-    times.update({reason: len(names) for reason, names in shown.items()})
+        times[own.reason if own else key.split(" ", 2)[-1]] += count
     rows = [
-        [reason, cited[reason].replace("|", "\\|"), _programs(place, shown.get(reason, ())), count]
+        [_cell(reason), _cell(cited[reason]), _programs(place, shown.get(reason, ())), count]
         for reason, count in times.most_common()
-        if reason
+        if reason in cited
     ]
     parts = ["## Explained", ""]
     parts.append(
@@ -173,12 +182,9 @@ def _finds(sat: Sequence[Sitting], known: Sequence[Known], place: Path) -> list[
     return parts
 
 
-def _line(name: str, build: str) -> str:
-    """The line of a kernel, by its own name or by its build's."""
-    for text in (name, build):
-        if match := _LINE.match(text):
-            return match[0]
-    return name
+def _cell(text: str) -> str:
+    """Text of anybody for a cell of a table."""
+    return " ".join(text.split()).replace("|", "\\|")
 
 
 def _table(found: Sequence[Found], place: Path) -> str:
@@ -194,12 +200,12 @@ def _table(found: Sequence[Found], place: Path) -> str:
         rows.append(
             [
                 _link(place, f"findings/{each.name}.txt", each.name),
-                what,
-                told.replace("|", "\\|"),
+                _cell(what),
+                _cell(told),
                 each.sandbox,
                 each.calls,
                 again,
-                _link(place, f"findings/{each.name}.c", ends) if ends else each.note,
+                _link(place, f"findings/{each.name}.c", ends) if ends else _cell(each.note),
             ]
         )
     headers = ["find", "what", "kernels", "sandbox", "calls", "came again", "C program exits"]

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from hostabi.agent.program import Call, Program, Sandbox
 from hostabi.runs.figure import Figure
-from hostabi.runs.fuzz.journal import Records
+from hostabi.runs.fuzz.journal import FILE, Records
 from hostabi.runs.fuzz.plan import Plan
 from hostabi.runs.fuzz.sandboxes import OWN
 from hostabi.runs.fuzz.sitting import MESSAGE, Fuzz
@@ -53,7 +53,7 @@ def fuzz(guests: Guests, specs: Sequence[str]) -> list[Figure]:
                 folder=Path(folder),
                 curious=False,
             )
-            with Records(Path(folder) / "journal.jsonl") as records:
+            with Records(Path(folder) / FILE) as records:
                 cache = guests.packages.cache
                 # the first programs make each guest load what later ones find loaded
                 Fuzz(team, plan, records, cache).run(_SECONDS)

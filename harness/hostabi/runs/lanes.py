@@ -31,7 +31,8 @@ def pin(pid: int, index: int) -> None:
     own = cpus()
     with suppress(OSError):
         for task in Path(f"/proc/{pid}/task").iterdir():
-            os.sched_setaffinity(int(task.name), {own[index % len(own)]})
+            with suppress(OSError):
+                os.sched_setaffinity(int(task.name), {own[index % len(own)]})
 
 
 class Lanes:

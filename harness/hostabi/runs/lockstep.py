@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence, Set
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 
@@ -156,7 +156,10 @@ class Lockstep:
         sandbox: Sandbox = Sandbox(),
         on: Sequence[Set[str]] | None = None,
     ) -> Sent:
-        """Hand programs on to their kernels; :meth:`collect` must come next."""
+        """Hand programs on to their kernels, behind what these have to do; see :meth:`collect`.
+
+        Nobody else may use the agents until all that was handed on has been collected.
+        """
         places = on or [self.agents.keys()] * len(programs)
         payloads: dict[tuple[float, tuple[int, ...]], bytes] = {}
         pending: dict[str, tuple[tuple[int, ...], Future[list[Ran]]]] = {}
@@ -194,6 +197,7 @@ class Lockstep:
         With ``broken``, a machine that fails is put there and the others are heard.
         """
         answers: list[dict[str, Ran]] = [{} for _ in sent.programs]
+        wait([pending for _, pending in sent.pending.values()])
         failed: dict[str, MachineError] = {} if broken is None else broken
         for name, (chosen, pending) in sent.pending.items():
             try:

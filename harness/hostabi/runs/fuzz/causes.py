@@ -11,7 +11,9 @@
 An outcome holds from its line on until the next that is named. All of it is pinned:
 a difference with another outcome on any kernel, or of another argument, is a new one.
 Where one change shows in several ways, a call, an outcome and an argument's number may
-be several, with ``|`` between them.
+be several, with ``|`` between them; what kernels make of a program is the same within a
+range, and another in the next. What hangs on the kind of a descriptor, or on anything else
+that an earlier call made, names that call: ``after = "eventfd|eventfd2"``.
 """
 
 from __future__ import annotations
@@ -293,6 +295,8 @@ class Difference(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     outcomes: dict[str, str]
     argument: str = ""
     item: str = ""
+    after: str = ""
+    """Calls of which the program has one."""
 
     def explains(self, built: Built, found: Spot, lines_of: Mapping[str, str]) -> bool:
         """Whether this is what was found in a program, however large that still is.
@@ -301,18 +305,28 @@ class Difference(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         """
         if (self.kind, self.item) != (found.kind, found.item):
             return False
+        if self.after and {step.name for step in built.steps}.isdisjoint(self.after.split(_OR)):
+            return False
         if found.call is None:
             if self.calls.isdisjoint(step.name for step in built.steps):
                 return False
         elif found.syscall not in self.calls:
             return False
-        expected = {
-            name: _chosen(self.expected(lines_of[name]), seen)
-            for name, seen in found.outcomes.items()
-        }
-        if not alike(self.kind, expected, found.outcomes):
+        if not self._as_expected(found.outcomes, lines_of):
             return False
         return found.call is None or self._argument_in(built, found.call)
+
+    def _as_expected(self, seen: Mapping[str, str], lines_of: Mapping[str, str]) -> bool:
+        ranges: dict[str, str] = {}
+        expected: dict[str, str] = {}
+        for name, outcome in seen.items():
+            several = self.expected(lines_of[name])
+            # the same all over a range, so that no other change hides in it
+            chosen = _chosen(several, outcome)
+            if _OR in several and ranges.setdefault(several, chosen) != chosen:
+                return False
+            expected[name] = chosen
+        return len(set(expected.values())) > 1 and alike(self.kind, expected, seen)
 
     @property
     def calls(self) -> frozenset[str]:

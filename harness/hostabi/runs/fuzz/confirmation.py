@@ -31,7 +31,10 @@ _PATIENCE = 4
 
 @dataclass(frozen=True)
 class Confirmed:
-    """How often it came again; the C program, and what that exited with on each side."""
+    """How often it came again; the C program, and what that exited with on each side.
+
+    ``tried`` counts the guests that answered: one that it brought down tells nothing yet.
+    """
 
     times: int
     tried: int
@@ -47,12 +50,13 @@ def confirm(
     names = sides(found)
     # a program that is slow in a guest that has just begun does not differ
     sandbox = replace(sandbox, timeout=sandbox.timeout * _PATIENCE)
-    came, text, exits, note = 0, "", dict[str, int](), ""
+    came, tried, text, exits, note = 0, 0, "", dict[str, int](), ""
     for turn in range(times):
         try:
             with team.beside(names) as agents:
                 together = Lockstep(agents)
                 shown = _shown(together, built, sandbox, found)
+                tried += 1
                 came += shown is not None
                 if shown is not None and turn == times - 1:
                     text = shown.to_c()
@@ -62,7 +66,7 @@ def confirm(
             note = error.message
         except HostabiError as error:
             note = f"no C program: {error.message}"
-    return Confirmed(came, times, text, exits, note)
+    return Confirmed(came, tried, text, exits, note)
 
 
 @dataclass(frozen=True)

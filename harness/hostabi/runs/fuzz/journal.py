@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
 
 from hostabi.closing import Closing
 from hostabi.errors import InputError, StorageError
-from hostabi.runs.fuzz.causes import OUT, VALUE, Spot
+from hostabi.runs.fuzz.causes import OUT, VALUE, Known, Spot
 from hostabi.runs.fuzz.examples import Example, restored
 from hostabi.syscalls.builder import Built
 
@@ -31,6 +31,8 @@ class Began(msgspec.Struct, frozen=True, tag_field="record", tag="began"):
     source: str
     sandboxes: tuple[str, ...]
     groups: tuple[str, ...] = ()
+    lines: dict[str, str] = {}
+    """The line of each kernel, by its name."""
 
 
 class Went(msgspec.Struct, frozen=True, tag_field="record", tag="went"):
@@ -63,6 +65,8 @@ class Found(msgspec.Struct, frozen=True, tag_field="record", tag="found"):
     argument: str = ""
     item: str = ""
     calls: int = 0
+    call: int = -1
+    """The call of the program that differs; -1 where none does."""
     confirmed: int = 0
     """In how many of the freshly restored guests of each side it came again."""
     tried: int = 0
@@ -89,10 +93,27 @@ class Found(msgspec.Struct, frozen=True, tag_field="record", tag="found"):
         if self.example is None:
             return None
         built = restored(self.example)
-        calls = [n for n, step in enumerate(built.steps) if step.name == self.syscall]
-        valued = self.kind in {VALUE, OUT}
-        place = calls[-1] if valued and calls else None
-        return built, Spot(self.kind, place, self.syscall, self.outcomes, self.item)
+        place = self.call
+        if place < 0 and self.kind in {VALUE, OUT}:  # an older journal: most programs end there
+            same = (n for n, step in enumerate(built.steps) if step.name == self.syscall)
+            place = max(same, default=-1)
+        where = place if 0 <= place < len(built.steps) else None
+        return built, Spot(self.kind, where, self.syscall, self.outcomes, self.item)
+
+    def cause(self, known: Sequence[Known], lines: Mapping[str, str]) -> Known | None:
+        """Why it is there, as far as anybody knows. ``lines`` has the line of each kernel."""
+        shown = self.shown()
+        if shown is None:
+            return None
+        fitting = (each for each in known if each.difference.explains(*shown, lines))
+        return next(fitting, None)
+
+    def among(self, names: Collection[str]) -> Found | None:
+        """What it is on some kernels only; None where these do not differ."""
+        outcomes = {name: seen for name, seen in self.outcomes.items() if name in names}
+        if len(set(outcomes.values())) < 2:
+            return None
+        return msgspec.structs.replace(self, outcomes=outcomes)
 
 
 class Broke(msgspec.Struct, frozen=True, tag_field="record", tag="broke"):

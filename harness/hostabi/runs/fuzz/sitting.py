@@ -104,12 +104,10 @@ class Fuzz:
     def _take_over(self) -> None:
         """Have confirmed what a sitting that was cut off left unconfirmed."""
         for each in self.plan.before:
-            shown = each.shown()
-            if each.tried or shown is None or each.sandbox not in self.plan.sandboxes:
+            if each.tried or each.sandbox not in self.plan.sandboxes:
                 continue
-            if not any(
-                known.difference.explains(*shown, self.plan.lines) for known in self.plan.known
-            ):
+            shown = each.shown()
+            if shown and each.cause(self.plan.known, self.plan.lines) is None:
                 self.found[each.name] = each, *shown
 
     def run(self, seconds: float, enough: Callable[[Fuzz], bool] = lambda _: False) -> Count:
@@ -173,12 +171,14 @@ class Fuzz:
             self._went(waiting)
             return behind
         turns = [(waiting, suspects, broken)]
+        again = False
         if behind:
-            # an agent answers in order, so this comes before anything else is asked
+            # its work has the guests, so this comes before anything else is asked of them
             answers, after = self._hear(behind)
             refusing |= _refusing(answers)
-            innocent = {name: error for name, error in after.items() if name not in broken}
-            turns.append((behind, self._suspects(behind, answers), innocent))
+            again = not broken.keys().isdisjoint(after)
+            if not again:
+                turns.append((behind, self._suspects(behind, answers), after))
         for sent, _, failed in turns:
             for name, error in failed.items():
                 self._broken(sent, name, error)
@@ -187,7 +187,8 @@ class Fuzz:
         self._renew(refusing)
         for sent, _, _ in turns:
             self._went(sent)
-        return None
+        # a guest that had failed before has run none of it
+        return self._send(behind.chunk, behind.first, behind.cases) if behind and again else None
 
     def _earlier(self) -> Iterator[drawing.Chunk]:
         """The programs that earlier finds are shown by, those of a sandbox together."""
@@ -227,10 +228,7 @@ class Fuzz:
     def _hear(self, waiting: _Sent) -> tuple[list[dict[str, Ran]], dict[str, MachineError]]:
         """What each kernel did, and the guests that failed."""
         broken: dict[str, MachineError] = {}
-        answers = self.lockstep.collect(waiting.sent, broken)
-        self.count.programs += len(waiting.cases)
-        self.count.calls += sum(len(case.built.steps) for case in waiting.cases)
-        return answers, broken
+        return self.lockstep.collect(waiting.sent, broken), broken
 
     def _suspects(
         self, waiting: _Sent, answers: Sequence[Mapping[str, Ran]]
@@ -367,6 +365,7 @@ class Fuzz:
             argument=argument,
             item=place.item,
             calls=len(built.steps),
+            call=-1 if place.call is None else place.call,
             example=keep(built),
         )
 
@@ -400,7 +399,9 @@ class Fuzz:
             self._records.add(told)
 
     def _went(self, sent: _Sent) -> None:
-        """Note how far the seed got, when the last message of a chunk is done with."""
+        """Count a message that is done with, and note how far the seed got after a chunk's last."""
+        self.count.programs += len(sent.cases)
+        self.count.calls += sum(len(case.built.steps) for case in sent.cases)
         chunk = sent.chunk
         last = sent.first + len(sent.cases) == len(chunk.cases)
         if chunk.number == drawing.EARLIER or not last:

@@ -51,16 +51,21 @@ class Team(Closing):
             self._open.pop(name).close()
         stack = ExitStack()
         self._open[name] = stack
-        self.agents[name] = stack.enter_context(self._fresh(name))
+        place = list(self.members).index(name)
+        self.agents[name] = stack.enter_context(self._fresh(name, place))
 
     @contextmanager
     def beside(self, names: Sequence[str]) -> Iterator[dict[str, Agent]]:
         """Freshly restored guests of some members, gone after the block."""
         with ExitStack() as stack:
-            yield {name: stack.enter_context(self._fresh(name)) for name in names}
+            yield {
+                name: stack.enter_context(self._fresh(name, place))
+                for place, name in enumerate(names)
+            }
 
     @contextmanager
-    def _fresh(self, name: str) -> Iterator[Agent]:
+    def _fresh(self, name: str, place: int) -> Iterator[Agent]:
+        """A guest of a member, on the CPU that the lane of guest number ``place`` has."""
         spec = self.members[name]
         if is_running(spec):
             with self._guests.agent(spec) as agent:
@@ -70,7 +75,7 @@ class Team(Closing):
         with self._guests.machine(spec) as machine:
             # nobody is given what random programs have run in
             self._guests.spoil(machine)
-            pin(machine.run.process.pid, list(self.members).index(name))
+            pin(machine.run.process.pid, place)
             self._prepare(name, machine.agent)
             yield machine.agent
 

@@ -21,7 +21,8 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from hostabi.agent.program import Alteration, Altered, Ran
-from hostabi.runs.fuzz import drawing
+from hostabi.errors import InputError
+from hostabi.runs.fuzz import drawing, journal
 from hostabi.runs.fuzz.journal import Records
 from hostabi.runs.fuzz.plan import Plan
 from hostabi.runs.fuzz.shrinker import SMALL
@@ -212,7 +213,7 @@ class Teeth:
         )
         folder = self._plan.folder / "teeth"
         began = time.monotonic()
-        with Records(folder / "journal.jsonl") as records:
+        with Records(folder / journal.FILE) as records:
             fuzz = Fuzz(team, dataclasses.replace(plan, folder=folder), records, self._cache)
 
             def enough(fuzz: Fuzz) -> bool:
@@ -250,12 +251,19 @@ def _flag_places(descriptions: Sequence[Description]) -> dict[str, set[int]]:
 
 
 def read(path: Path) -> Iterator[Tooth]:
-    """What was tried before."""
+    """What was tried before. Raises InputError for what is no record of it."""
     if not path.is_file():
         return
-    for line in path.read_bytes().splitlines(keepends=True):
-        if line.endswith(b"\n"):
+    for number, line in enumerate(path.read_bytes().splitlines(keepends=True), 1):
+        if not line.endswith(b"\n"):
+            return
+        try:
             yield msgspec.json.decode(line, type=Tooth)
+        except msgspec.DecodeError as error:
+            raise InputError(
+                f"{path}:{number}: not a record of an alteration: {error}",
+                advice="name another folder with --results",
+            ) from error
 
 
 def _append(path: Path, tooth: Tooth) -> None:

@@ -15,8 +15,8 @@ from hostabi.syscalls.table import C
 BAD_DESCRIPTORS = (-1, 999, 1 << 30)
 """Numbers that no descriptor of a program has."""
 ODD_NAMES = ("missing", "", "missing/..", "missing/x", ".", "x" * 256)
-"""None of what lies above the program's own folder: later programs would find it changed."""
-"""Names that mostly are refused: nothing, too long, a directory where none is wanted."""
+"""Names that mostly are refused: nothing, too long, a directory where none is wanted. None is of
+what lies above the program's own folder, as later programs would find it changed."""
 _MORE = (1, 1, 2, 3)
 """Bits that are tried together: most calls refuse most unions."""
 

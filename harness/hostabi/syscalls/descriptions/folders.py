@@ -12,7 +12,9 @@ _NOW, _OMIT = (1 << 30) - 1, (1 << 30) - 2
 """Of include/linux/stat.h of the kernel; the C library has them for users."""
 _ANY = (Kind.FILE_NAME, Kind.FOLDER_NAME, Kind.LINK_NAME, Kind.NODE_NAME)
 _KNOWN = (Kind.FILE_NAME, Kind.FOLDER_NAME)
-_TARGETS = text("oldname", "n1", "n2", ".", "missing", "/proc/self", "../n1", odd=("", "x" * 4096))
+_TARGETS = text(
+    "oldname", "n1", "n2", ".", "missing", "/proc/self", "missing/../n1", odd=("", "x" * 4096)
+)
 _TIMES = Maybe(
     raw(
         "utimes",
