@@ -246,6 +246,8 @@ def test_the_programs_of_earlier_finds_are_run_first(team, tmp_path):
     assert fuzz.count.programs == 1
     team.alter(AS_IT_IS)
     assert not explore(team, later, programs=150).found
+    told = list(filter(is_find, journal.read(tmp_path / "later" / "journal.jsonl")))[-1]
+    assert (told.name, told.stands, told.note) == (finds[0].name, False, "its program agrees now")
 
 
 @settings(max_examples=60, deadline=None, database=None)

@@ -34,7 +34,8 @@ on the other. Those below "Explained" have a cause in `kernels/lockstep.toml`; t
 have none yet.
 """
 _FALLEN = """\
-They never came in fresh guests: programs that ran before had left something there."""
+They did not come in fresh guests, as programs that ran before had left something there, or not in
+a later sitting, as a kernel or what compares them was mended."""
 
 
 @dataclass(frozen=True)

@@ -7,13 +7,15 @@ import queue
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 
 import hypothesis
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis.strategies import SearchStrategy
 
+from hostabi.agent.program import Program, Report
+from hostabi.syscalls.builder import Built
 from hostabi.syscalls.cases import Case
 
 Strategy = SearchStrategy[Sequence[Case]]
@@ -25,6 +27,15 @@ EARLIER = -1
 """The number of a chunk that was not drawn: programs that earlier finds are shown by."""
 _AHEAD = 2
 """Chunks that are drawn before anybody wants them."""
+
+
+_MOUNTING = frozenset(
+    (
+        *("mount", "umount2", "move_mount", "open_tree", "fsmount", "mount_setattr"),
+        *("pivot_root", "unshare", "setns", "open_tree_attr", "chroot"),
+    )
+)
+"""Calls after which the table of mounts is worth a look."""
 
 
 class _EnoughError(BaseException):
@@ -115,3 +126,13 @@ def messages(cases: Sequence[Case], most: int) -> Iterator[tuple[int, Sequence[C
     """The cases in parts of at most ``most``, each with the index of its first."""
     for first in range(0, len(cases), most):
         yield first, cases[first : first + most]
+
+
+def reporting(built: Built) -> Built:
+    """The program, told to say what it leaves, its mounts too if it may have changed them."""
+    mounting = any(step.name in _MOUNTING for step in built.steps)
+    report = Report.MOUNTS if mounting else Report.STATE
+    if built.program.report is report:
+        return built
+    program: Program = replace(built.program, report=report)
+    return replace(built, program=program)

@@ -11,7 +11,7 @@ import msgspec
 
 from hostabi.closing import Closing
 from hostabi.errors import InputError, StorageError
-from hostabi.runs.fuzz.causes import OUT, VALUE, Known, Spot
+from hostabi.runs.fuzz.causes import OUT, VALUE, Difference, Known, Spot
 from hostabi.runs.fuzz.examples import Example, restored
 from hostabi.syscalls.builder import Built
 
@@ -87,6 +87,20 @@ class Found(msgspec.Struct, frozen=True, tag_field="record", tag="found"):
     def stands(self) -> bool:
         """Whether it may well be there: one that never came in fresh guests was left by others."""
         return not self.tried or self.confirmed > 0
+
+    @property
+    def difference(self) -> Difference:
+        """What it says of kernels, as something to compare others with."""
+        return Difference(self.syscall, self.kind, self.outcomes, self.argument, self.item)
+
+    def told(self) -> str:
+        """One line about it."""
+        sides: dict[str, list[str]] = {}
+        for name, outcome in self.outcomes.items():
+            sides.setdefault(outcome, []).append(name)
+        what = " ".join(part for part in (self.kind, self.item, self.argument) if part)
+        shown = "; ".join(f"{', '.join(names)}: {outcome}" for outcome, names in sides.items())
+        return f"{what}: {shown}"
 
     def shown(self) -> tuple[Built, Spot] | None:
         """The program that shows it and where; None where no program was kept."""

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from hostabi.agent.program import Call, End, Program, Ran, Report, Sandbox
+from hostabi.agent.program import Call, End, Program, Ran, Sandbox
 from hostabi.errors import MachineError
 from hostabi.progress import SILENT, Progress, Task
 from hostabi.runs.fuzz import causes, drawing
@@ -49,13 +49,6 @@ _TRIES = 8
 """Programs that are tried for one find which is not small."""
 _PATIENCE = 6
 """How much longer a program may take that was too slow on some kernel."""
-_MOUNTING = frozenset(
-    (
-        *("mount", "umount2", "move_mount", "open_tree", "fsmount", "mount_setattr"),
-        *("pivot_root", "unshare", "setns", "open_tree_attr", "chroot"),
-    )
-)
-"""Calls after which the table of mounts is worth a look."""
 
 
 @dataclass(frozen=True)
@@ -84,6 +77,8 @@ class Fuzz:
         self.lockstep = Lockstep(team.agents)
         self.found: dict[str, tuple[Found, Built, Spot]] = {}
         """What is new in this sitting or was not confirmed in an earlier one, by name."""
+        self._replayed: list[Found] = []
+        """The earlier finds whose programs are run just now."""
         self._messages = 0
         self._next = plan.start
         self._tries: Counter[str] = Counter()
@@ -92,7 +87,7 @@ class Fuzz:
         self._cache = cache
         self._progress = progress
         self._seen: dict[str, causes.Difference] = {
-            each.name: _difference(each) for each in plan.before
+            each.name: each.difference for each in plan.before
         }
         self.lacking: dict[str, frozenset[str]] = {}
         """Kernels that do not have a call: they sit its programs out."""
@@ -193,19 +188,29 @@ class Fuzz:
     def _earlier(self) -> Iterator[drawing.Chunk]:
         """The programs that earlier finds are shown by, those of a sandbox together."""
         for name, sandbox in self.plan.sandboxes.items():
-            cases = tuple(
-                Case(restored(each.example), sandbox=sandbox)
-                for each in self.plan.examples
-                if each.example is not None and each.sandbox == name
-            )
-            if cases:
+            finds = [each for each in self.plan.examples if each.sandbox == name]
+            shown = [(each, restored(each.example)) for each in finds if each.example is not None]
+            if shown:
+                self._replayed = [each for each, _ in shown]
+                cases = tuple(Case(built, sandbox=sandbox) for _, built in shown)
                 yield drawing.Chunk(drawing.EARLIER, name, cases)
+
+    def _fade(self, waiting: _Sent, answers: Sequence[Mapping[str, Ran]]) -> None:
+        """Record the earlier finds that their programs do not show any more."""
+        finds = self._replayed[waiting.first :]
+        for find, case, rans in zip(finds, waiting.cases, answers, strict=False):
+            everywhere = find.outcomes.keys() <= rans.keys() and not refused(rans.values())
+            if find.stands and everywhere and spot(case.built, rans) is None:
+                gone = msgspec.structs.replace(find, confirmed=0, tried=max(1, find.tried))
+                self._records.add(msgspec.structs.replace(gone, note="its program agrees now"))
+                self._seen.pop(find.name, None)
+                self.found.pop(find.name, None)
 
     def _send(self, chunk: drawing.Chunk, first: int, cases: Sequence[Case]) -> _Sent:
         sandbox = self.plan.sandboxes[chunk.sandbox]
         every = frozenset(self.lockstep.agents)
         on = [self._able(case, every) for case in cases]
-        programs = [reporting(case.built).program for case in cases]
+        programs = [drawing.reporting(case.built).program for case in cases]
         sent = self.lockstep.submit(programs, sandbox, on)
         return _Sent(chunk, first, cases, sandbox, sent, on)
 
@@ -234,6 +239,8 @@ class Fuzz:
         self, waiting: _Sent, answers: Sequence[Mapping[str, Ran]]
     ) -> list[tuple[int, Spot]]:
         """The programs of a message that differ in a way nobody explains yet."""
+        if waiting.chunk.number == drawing.EARLIER:
+            self._fade(waiting, answers)
         found = []
         for index, rans in enumerate(answers):
             first = next(iter(rans.values()), None)
@@ -275,7 +282,7 @@ class Fuzz:
             self.count.known["not looked into"] += len(suspects)
             return
         for index, place in suspects:
-            built = reporting(waiting.cases[index].built)
+            built = drawing.reporting(waiting.cases[index].built)
             if self._explained(built, place):
                 continue
             try:
@@ -312,14 +319,14 @@ class Fuzz:
         found = self._record(waiting, index, small, whole)
         if name:
             found = msgspec.structs.replace(found, name=name)
-        self._seen.setdefault(found.name, _difference(found))
+        self._seen.setdefault(found.name, found.difference)
         if self._absent(found, waiting.sandbox):
             self._learn(self._seen[found.name])
         self.found[found.name] = found, small, whole
         self.count.fresh += not name
         self._records.add(found)
         self._write(found, small, waiting.sandbox, frozenset(whole.outcomes))
-        self._progress.say(f"{found.name}: {_told(found)}")
+        self._progress.say(f"{found.name}: {found.told()}")
 
     def _absent(self, found: Found, sandbox: Sandbox) -> bool:
         """Whether a kernel that says ENOSYS does so whatever the call is given."""
@@ -371,7 +378,7 @@ class Fuzz:
 
     def _write(self, found: Found, built: Built, sandbox: Sandbox, names: frozenset[str]) -> None:
         (rans,) = self.lockstep.run([built.program], sandbox, [names])
-        parts = [found.name, f"  {_told(found)}", f"  sandbox {found.sandbox}", ""]
+        parts = [found.name, f"  {found.told()}", f"  sandbox {found.sandbox}", ""]
         for name, ran in rans.items():
             parts += [f"{name}:", *(f"  {line}" for line in Trace(built, ran).lines())]
         folder = self.plan.folder / "findings"
@@ -472,27 +479,3 @@ def _refusing(answers: Sequence[Mapping[str, Ran]]) -> frozenset[str]:
     return frozenset(
         name for rans in answers for name, ran in rans.items() if ran.end is End.REFUSED
     )
-
-
-def reporting(built: Built) -> Built:
-    """The program, told to say what it leaves, its mounts too if it may have changed them."""
-    mounting = any(step.name in _MOUNTING for step in built.steps)
-    report = Report.MOUNTS if mounting else Report.STATE
-    if built.program.report is report:
-        return built
-    program: Program = replace(built.program, report=report)
-    return replace(built, program=program)
-
-
-def _difference(found: Found) -> causes.Difference:
-    return causes.Difference(found.syscall, found.kind, found.outcomes, found.argument, found.item)
-
-
-def _told(found: Found) -> str:
-    """One line about a difference."""
-    sides: dict[str, list[str]] = {}
-    for name, outcome in found.outcomes.items():
-        sides.setdefault(outcome, []).append(name)
-    what = " ".join(part for part in (found.kind, found.item, found.argument) if part)
-    shown = "; ".join(f"{', '.join(names)}: {outcome}" for outcome, names in sides.items())
-    return f"{what}: {shown}"
