@@ -66,7 +66,7 @@ def test_it_refuses_to_serve_as_root() -> None:
 
 
 def test_a_command_that_forks_without_end_is_ended(agent: Agent) -> None:
-    ended = agent.command(["sh", "-c", "b() { b | b & }; b; sleep 60"], timeout=1)
+    ended = agent.command(["sh", "-c", "b() { b | b & }; (b); exec sleep 60"], timeout=1)
     assert ended.timed_out
     agent.reset()
     assert children_of(agent_pid(agent)) == []
