@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import msgspec
@@ -59,19 +59,18 @@ def sittings(records: Iterable[journal.Record]) -> list[Sitting]:
     for record in records:
         if isinstance(record, Began):
             made.append(Sitting(record))
-        elif not made:
             continue
-        elif isinstance(record, Went):
-            before = made[-1].went
-            if before and not record.known:
-                record = msgspec.structs.replace(record, known=before.known)  # noqa: PLW2901
-            made[-1] = Sitting(made[-1].began, record, made[-1].found, made[-1].broke)
+        if not made:
+            continue
+        last = made.pop()
+        if isinstance(record, Went):
+            known = record.known or (last.went.known if last.went else {})
+            last = replace(last, went=msgspec.structs.replace(record, known=known))
         elif isinstance(record, Found):
-            found = {**made[-1].found, record.name: record}
-            made[-1] = Sitting(made[-1].began, made[-1].went, found, made[-1].broke)
+            last = replace(last, found={**last.found, record.name: record})
         else:
-            broke = (*made[-1].broke, record)
-            made[-1] = Sitting(made[-1].began, made[-1].went, made[-1].found, broke)
+            last = replace(last, broke=(*last.broke, record))
+        made.append(last)
     return made
 
 
@@ -118,30 +117,10 @@ def _times(sat: Sequence[Sitting]) -> str:
         programs, seconds = sum(w.programs for w in went), sum(w.seconds for w in went)
         calls = sum(w.calls for w in went)
         rate = f"{programs / seconds:.1f}" if seconds else "-"
-        rows.append(
-            [
-                how,
-                sandboxes,
-                groups or "all",
-                seed,
-                len(own),
-                f"{seconds / 60:.0f} min",
-                programs,
-                calls,
-                rate,
-            ]
-        )
-    headers = [
-        "kernels",
-        "sandboxes",
-        "calls of",
-        "seed",
-        "sittings",
-        "time",
-        "programs",
-        "calls",
-        "a second",
-    ]
+        ran = [f"{seconds / 60:.0f} min", programs, calls, rate]
+        rows.append([how, sandboxes, groups or "all", seed, len(own), *ran])
+    headers = ["kernels", "sandboxes", "calls of", "seed", "sittings"]
+    headers += ["time", "programs", "calls", "a second"]
     return tabulate(rows, headers=headers, tablefmt="github", disable_numparse=True)
 
 
