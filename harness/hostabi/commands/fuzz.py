@@ -26,8 +26,9 @@ EXAMPLES = """\
   hostabi fuzz --kernels 6.1 --teeth 100      kernels made to differ: are they found?
 A seed gives the same programs every time; a run goes on where the last one of its seed
 stopped, after the programs of all earlier finds. What differs is made smaller, confirmed
-in fresh guests, and kept with a C program in results/lockstep. Exit code 1 says that there
-are differences nobody has explained.
+in fresh guests, and kept with a C program in results/lockstep, whose README.md tells what
+has a cause in kernels/lockstep.toml and what is open. Exit code 1 says that there are
+differences nobody has explained.
 """
 _UNITS = {"s": 1, "m": 60, "h": 3600}
 
