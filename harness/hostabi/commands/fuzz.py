@@ -70,15 +70,16 @@ def run(options: argparse.Namespace, context: Context) -> int:
     from hostabi.runs.fuzz import causes
 
     wanted = kernels_wanted(options.kernels, context.packages)
-    folder = results_folder(options) / lockstep.FOLDER
+    results = results_folder(options)
+    folder = results / lockstep.FOLDER
     if options.teeth:
         with context.guests(options, alterable=True) as guests:
             code = _teeth(options, guests, wanted[0], folder)
-        lockstep.write(folder.parent, causes.shipped())
+        lockstep.write(results, causes.shipped())
         return code
     with context.guests(options) as guests:
         done = _sitting(options, guests, wanted, folder)
-    lockstep.write(folder.parent, causes.shipped())
+    lockstep.write(results, causes.shipped())
     for found, _, _ in done.found.values():
         shown = f", C program: {dict(found.exits)}" if found.exits else ""
         again = f"came again {found.confirmed} of {found.tried} times" if found.tried else ""

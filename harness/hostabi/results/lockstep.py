@@ -13,7 +13,7 @@ from tabulate import tabulate
 from hostabi.errors import StorageError
 from hostabi.runs.fuzz import journal, teeth
 from hostabi.runs.fuzz.causes import Known
-from hostabi.runs.fuzz.journal import AGAIN, Began, Broke, Found, Went
+from hostabi.runs.fuzz.journal import AGAIN, FINDINGS, Began, Broke, Found, Went
 from hostabi.runs.fuzz.teeth import Tooth
 
 FOLDER = "lockstep"
@@ -170,22 +170,17 @@ def _cell(text: str) -> str:
 def _table(found: Sequence[Found], place: Path) -> str:
     rows = []
     for each in sorted(found, key=lambda each: each.name):
-        what = " ".join(part for part in (each.kind, each.item, each.argument) if part)
-        sides: dict[str, list[str]] = defaultdict(list)
-        for name, outcome in each.outcomes.items():
-            sides[outcome].append(name)
-        told = "; ".join(f"{', '.join(names)}: {seen}" for seen, names in sides.items())
         again = f"{each.confirmed} of {each.tried}" if each.tried else "not tried"
         ends = ", ".join(f"{name}: {code}" for name, code in each.exits.items())
         rows.append(
             [
-                _link(place, f"findings/{each.name}.txt", each.name),
-                _cell(what),
-                _cell(told),
+                _link(place, f"{FINDINGS}/{each.name}.txt", each.name),
+                _cell(each.what),
+                _cell(each.sides),
                 each.sandbox,
                 each.calls,
                 again,
-                _link(place, f"findings/{each.name}.c", ends) if ends else _cell(each.note),
+                _link(place, f"{FINDINGS}/{each.name}.c", ends) if ends else _cell(each.note),
             ]
         )
     headers = ["find", "what", "kernels", "sandbox", "calls", "came again", "C program exits"]
@@ -194,8 +189,8 @@ def _table(found: Sequence[Found], place: Path) -> str:
 
 def _programs(place: Path, names: Sequence[str]) -> str:
     """The programs that show a cause, a few of them by name."""
-    own = sorted(names, key=lambda name: (not (place / f"findings/{name}.c").is_file(), name))
-    told = ", ".join(_link(place, f"findings/{name}.c", name) for name in own[:_FEW])
+    own = sorted(names, key=lambda name: (not (place / f"{FINDINGS}/{name}.c").is_file(), name))
+    told = ", ".join(_link(place, f"{FINDINGS}/{name}.c", name) for name in own[:_FEW])
     return told + (f" and {len(own) - _FEW} more" if len(own) > _FEW else "")
 
 

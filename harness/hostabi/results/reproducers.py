@@ -176,8 +176,8 @@ def _measured(each: Shown, files: Mapping[str, str]) -> Measured:
 
 def _files(shown: Sequence[Shown]) -> tuple[dict[str, str], str]:
     """The programs by their files' names, and a sentence about which they are."""
-    parts = {f"shared-{number}.h": text for number, text in enumerate(printers.shared(), 1)}
-    whole = {each: _without(each.reproducer.text, parts) for each in shown}
+    parts = printers.shared_files()
+    whole = {each: printers.including(each.reproducer.text, parts) for each in shown}
     opened = {each: text for each, text in whole.items() if not each.subject.known}
     which = "All of them"
     if sum(map(len, whole.values())) > _ROOM:
@@ -195,12 +195,6 @@ def _files(shown: Sequence[Shown]) -> tuple[dict[str, str], str]:
         f"FILE.decl.c declares has to compile with a kernel's headers. {printed}"
     )
     return files | {name: parts[name] for name in used}, sentence
-
-
-def _without(text: str, parts: Mapping[str, str]) -> str:
-    for name, part in parts.items():
-        text = text.replace(part, f'#include "{name}"\n', 1)
-    return text
 
 
 def _link(each: Shown, files: Collection[str]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import signal
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -119,6 +119,18 @@ def shared() -> list[str]:
         if end - start > _SHARED:
             found.append(piece[start:end])
     return found
+
+
+def shared_files() -> dict[str, str]:
+    """Headers with those parts, by name, for programs that lie in one folder."""
+    return {f"shared-{number}.h": text for number, text in enumerate(shared(), 1)}
+
+
+def including(text: str, headers: Mapping[str, str]) -> str:
+    """A C program that includes the headers in place of what they have."""
+    for name, part in headers.items():
+        text = text.replace(part, f'#include "{name}"\n', 1)
+    return text
 
 
 def _c_sandbox(sandbox: Sandbox) -> dict[str, str]:

@@ -381,6 +381,13 @@ class Known:
     citation: str
 
 
+def cause(
+    known: Iterable[Known], built: Built, found: Spot, lines_of: Mapping[str, str]
+) -> Known | None:
+    """The first that explains what was found in a program; None where nothing does."""
+    return next((each for each in known if each.difference.explains(built, found, lines_of)), None)
+
+
 def read_known(path: Path) -> tuple[Known, ...]:
     """The file of known differences. Raises InputError for one that is not of this form."""
     content = read_toml(

@@ -6,16 +6,21 @@ import fcntl
 import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 
 from hostabi.closing import Closing
 from hostabi.errors import InputError, StorageError
-from hostabi.runs.fuzz.causes import OUT, VALUE, Difference, Known, Spot
+from hostabi.runs.fuzz.causes import OUT, VALUE, Difference, Known, Spot, cause
 from hostabi.runs.fuzz.examples import Example, restored
 from hostabi.syscalls.builder import Built
 
+T = TypeVar("T")
+
 FILE = "journal.jsonl"
+FINDINGS = "findings"
+"""The folder beside the journal, with a text for each find and the C program that shows it."""
 AGAIN = " again"
 """What the name of a build's second guest ends in, where a build is held against itself."""
 LINE = 1 << 20
@@ -93,14 +98,18 @@ class Found(msgspec.Struct, frozen=True, tag_field="record", tag="found"):
         """What it says of kernels, as something to compare others with."""
         return Difference(self.syscall, self.kind, self.outcomes, self.argument, self.item)
 
-    def told(self) -> str:
-        """One line about it."""
+    @property
+    def what(self) -> str:
+        """In what kernels differ."""
+        return " ".join(part for part in (self.kind, self.item, self.argument) if part)
+
+    @property
+    def sides(self) -> str:
+        """Which kernels make what of it."""
         sides: dict[str, list[str]] = {}
         for name, outcome in self.outcomes.items():
             sides.setdefault(outcome, []).append(name)
-        what = " ".join(part for part in (self.kind, self.item, self.argument) if part)
-        shown = "; ".join(f"{', '.join(names)}: {outcome}" for outcome, names in sides.items())
-        return f"{what}: {shown}"
+        return "; ".join(f"{', '.join(names)}: {outcome}" for outcome, names in sides.items())
 
     def shown(self) -> tuple[Built, Spot] | None:
         """The program that shows it and where; None where no program was kept."""
@@ -117,10 +126,7 @@ class Found(msgspec.Struct, frozen=True, tag_field="record", tag="found"):
     def cause(self, known: Sequence[Known], lines: Mapping[str, str]) -> Known | None:
         """Why it is there, as far as anybody knows. ``lines`` has the line of each kernel."""
         shown = self.shown()
-        if shown is None:
-            return None
-        fitting = (each for each in known if each.difference.explains(*shown, lines))
-        return next(fitting, None)
+        return cause(known, *shown, lines) if shown else None
 
     def among(self, names: Collection[str]) -> Found | None:
         """What it is on some kernels only; None where these do not differ."""
@@ -193,9 +199,15 @@ class Records(Closing):
 
 
 def read(path: Path) -> Iterator[Record]:
-    """What a journal holds; nothing where there is none. Raises InputError for what is no record.
+    """What a journal holds; see :func:`decoded`."""
+    return decoded(path, _DECODER, "lockstep")
 
-    Half a record at its end, of a run that was killed, is passed over.
+
+def decoded(path: Path, decoder: msgspec.json.Decoder[T], what: str) -> Iterator[T]:
+    """The records of a file, one for each line; nothing where there is none.
+
+    Half a record at its end, of a run that was killed, is passed over. Raises InputError
+    for what is no record; ``what`` says of what it should be one.
     """
     if not path.is_file():
         return
@@ -206,9 +218,9 @@ def read(path: Path) -> Iterator[Record]:
             try:
                 if len(line) > LINE:
                     raise msgspec.DecodeError("too long")
-                yield _DECODER.decode(line)
+                yield decoder.decode(line)
             except msgspec.DecodeError as error:
                 raise InputError(
-                    f"{path}:{number}: not a record of lockstep: {error}",
+                    f"{path}:{number}: not a record of {what}: {error}",
                     advice="name another folder with --results",
                 ) from error

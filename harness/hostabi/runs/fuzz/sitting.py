@@ -25,7 +25,7 @@ from hostabi.runs.fuzz import causes, drawing
 from hostabi.runs.fuzz.causes import Spot, spot
 from hostabi.runs.fuzz.confirmation import confirm
 from hostabi.runs.fuzz.examples import keep, restored
-from hostabi.runs.fuzz.journal import Broke, Found, Records, Went
+from hostabi.runs.fuzz.journal import FINDINGS, Broke, Found, Records, Went
 from hostabi.runs.fuzz.plan import Count, Plan
 from hostabi.runs.fuzz.shrinker import SMALL, Shrinker, refused
 from hostabi.runs.lockstep import Lockstep, Sent
@@ -102,7 +102,7 @@ class Fuzz:
             if each.tried or each.sandbox not in self.plan.sandboxes:
                 continue
             shown = each.shown()
-            if shown and each.cause(self.plan.known, self.plan.lines) is None:
+            if shown and causes.cause(self.plan.known, *shown, self.plan.lines) is None:
                 self.found[each.name] = each, *shown
 
     def run(self, seconds: float, enough: Callable[[Fuzz], bool] = lambda _: False) -> Count:
@@ -255,10 +255,10 @@ class Fuzz:
         return found
 
     def _explained(self, built: Built, place: Spot) -> bool:
-        for known in self.plan.known:
-            if known.difference.explains(built, place, self.plan.lines):
-                self.count.known[f"{place.syscall} {place.kind} {known.reason}"] += 1
-                return True
+        known = causes.cause(self.plan.known, built, place, self.plan.lines)
+        if known:
+            self.count.known[f"{place.syscall} {place.kind} {known.reason}"] += 1
+            return True
         title = self._met(built, place)
         if title and not self._worth_another_try(title):
             self.count.known[title] += 1
@@ -326,7 +326,7 @@ class Fuzz:
         self.count.fresh += not name
         self._records.add(found)
         self._write(found, small, waiting.sandbox, frozenset(whole.outcomes))
-        self._progress.say(f"{found.name}: {found.told()}")
+        self._progress.say(f"{found.name}: {found.what}: {found.sides}")
 
     def _absent(self, found: Found, sandbox: Sandbox) -> bool:
         """Whether a kernel that says ENOSYS does so whatever the call is given."""
@@ -378,10 +378,10 @@ class Fuzz:
 
     def _write(self, found: Found, built: Built, sandbox: Sandbox, names: frozenset[str]) -> None:
         (rans,) = self.lockstep.run([built.program], sandbox, [names])
-        parts = [found.name, f"  {found.told()}", f"  sandbox {found.sandbox}", ""]
+        parts = [found.name, f"  {found.what}: {found.sides}", f"  sandbox {found.sandbox}", ""]
         for name, ran in rans.items():
             parts += [f"{name}:", *(f"  {line}" for line in Trace(built, ran).lines())]
-        folder = self.plan.folder / "findings"
+        folder = self.plan.folder / FINDINGS
         folder.mkdir(parents=True, exist_ok=True)
         text = "\n".join([*parts, "", printers.to_python(built.program)])
         (folder / f"{found.name}.txt").write_text(text)
@@ -394,7 +394,10 @@ class Fuzz:
             sandbox = self.plan.sandboxes[found.sandbox]
             done = confirm(self._team, self._cache, built, sandbox, place, times=self.plan.times)
             if done.text:
-                (self.plan.folder / "findings" / f"{found.name}.c").write_text(done.text)
+                headers = printers.shared_files()
+                program = printers.including(done.text, headers)
+                for name, text in {**headers, f"{found.name}.c": program}.items():
+                    (self.plan.folder / FINDINGS / name).write_text(text)
             told = msgspec.structs.replace(
                 found,
                 confirmed=done.times,

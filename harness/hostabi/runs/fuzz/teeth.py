@@ -21,7 +21,6 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from hostabi.agent.program import Alteration, Altered, Ran
-from hostabi.errors import InputError
 from hostabi.runs.fuzz import drawing, journal
 from hostabi.runs.fuzz.journal import Records
 from hostabi.runs.fuzz.plan import Plan
@@ -67,6 +66,9 @@ class Tooth(msgspec.Struct, frozen=True, tag_field="record", tag="tooth"):
     def good(self) -> bool:
         """Found, and small."""
         return self.found and self.calls <= SMALL
+
+
+_DECODER = msgspec.json.Decoder(Tooth)
 
 
 @dataclass
@@ -252,18 +254,7 @@ def _flag_places(descriptions: Sequence[Description]) -> dict[str, set[int]]:
 
 def read(path: Path) -> Iterator[Tooth]:
     """What was tried before. Raises InputError for what is no record of it."""
-    if not path.is_file():
-        return
-    for number, line in enumerate(path.read_bytes().splitlines(keepends=True), 1):
-        if not line.endswith(b"\n"):
-            return
-        try:
-            yield msgspec.json.decode(line, type=Tooth)
-        except msgspec.DecodeError as error:
-            raise InputError(
-                f"{path}:{number}: not a record of an alteration: {error}",
-                advice="name another folder with --results",
-            ) from error
+    return journal.decoded(path, _DECODER, "an alteration")
 
 
 def _append(path: Path, tooth: Tooth) -> None:
